@@ -1,0 +1,106 @@
+package pods
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+
+	"tamv.internal/tamv/tap"
+)
+
+// Breaker thresholds, as the seed's error recovery strategy names them.
+const (
+	breakerFailures  = 3                // consecutive failures that open it
+	breakerCooldown  = 30 * time.Second // until it tries again
+	breakerSuccesses = 3                // consecutive successes that close it
+)
+
+// Guard runs calls to one pod within its budget and behind its breaker.
+type Guard struct {
+	name    string
+	budget  time.Duration
+	breaker *gobreaker.CircuitBreaker[any]
+}
+
+// NewGuard makes the guard of the pod with this manifest.
+func NewGuard(m Manifest) *Guard {
+	budget := m.Budget
+	if budget == 0 {
+		budget = DefaultBudget
+	}
+	return &Guard{m.Name, budget, gobreaker.NewCircuitBreaker[any](gobreaker.Settings{
+		Name:         m.Name,
+		MaxRequests:  breakerSuccesses,
+		Timeout:      breakerCooldown,
+		ReadyToTrip:  func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= breakerFailures },
+		IsSuccessful: func(err error) bool { return err == nil || !podsFault(err) },
+	})}
+}
+
+// podsFault says whether an error means that the pod is ill. A refusal or a
+// malformed request is the pod doing its work.
+func podsFault(err error) bool {
+	switch tap.KindOf(err) {
+	case tap.Internal, tap.Unavailable, tap.Timeout:
+		return true
+	}
+	return false
+}
+
+// Open says whether the breaker refuses calls now.
+func (g *Guard) Open() bool { return g.breaker.State() == gobreaker.StateOpen }
+
+// guarded runs fn within the guard's budget. A pod that does not return in
+// time is abandoned: its result is dropped, the caller gets Timeout. A panic
+// is an Internal error of that pod, not the end of the process.
+func guarded[T any](ctx context.Context, g *Guard, fn func(context.Context) (T, error)) (T, error) {
+	out, err := g.breaker.Execute(func() (any, error) {
+		ctx, cancel := context.WithTimeout(ctx, g.budget)
+		defer cancel()
+		type answer struct {
+			value T
+			err   error
+		}
+		done := make(chan answer, 1)
+		go func() {
+			defer func() {
+				if p := recover(); p != nil {
+					done <- answer{err: tap.E(g.name, tap.Internal, "the pod failed")}
+				}
+			}()
+			value, err := fn(ctx)
+			done <- answer{value, err}
+		}()
+		select {
+		case a := <-done:
+			return a.value, a.err
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return nil, tap.E(g.name, tap.Timeout, "pod %s took longer than its budget of %s", g.name, g.budget)
+			}
+			return nil, tap.AsError(ctx.Err())
+		}
+	})
+	var zero T
+	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
+		return zero, tap.Wrap(g.name, tap.Unavailable, err, "pod %s failed repeatedly and rests", g.name).
+			WithCode("breaker_open").WithRetryAfter(breakerCooldown)
+	}
+	if err != nil {
+		return zero, err
+	}
+	value, _ := out.(T)
+	return value, nil
+}
+
+// Run calls a route of the guarded pod.
+func (g *Guard) Run(ctx context.Context, run Func, c *Call) (*Result, error) {
+	return guarded(ctx, g, func(ctx context.Context) (*Result, error) { return run(ctx, c) })
+}
+
+// RunIntent calls the guarded pod's part of an intent.
+func (g *Guard) RunIntent(ctx context.Context, run IntentFunc, c *Call, in *Intent) (*Part, error) {
+	return guarded(ctx, g, func(ctx context.Context) (*Part, error) { return run(ctx, c, in) })
+}

@@ -1,0 +1,107 @@
+package pods
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/google/uuid"
+
+	"tamv.internal/tamv/store"
+	"tamv.internal/tamv/tap"
+)
+
+// Pod is one capability of the appliance.
+type Pod interface {
+	Manifest() Manifest
+}
+
+// Manifest is everything the appliance needs to know about a pod.
+type Manifest struct {
+	Name    string // lower case, a label in metrics and errors
+	Summary tap.Text
+	Routes  []Route
+	// Intent serves the pod's part of an intent; nil for a pod that takes
+	// no part in them.
+	Intent IntentFunc
+	// Budget is how long one call may take; zero = DefaultBudget.
+	Budget time.Duration
+}
+
+// DefaultBudget is the budget of a pod that names none.
+const DefaultBudget = 2 * time.Second
+
+// Route is one row of the route table. Pattern has net/http's form with
+// {name} segments ("/v1/evidence/{hash}"). A route with roles needs a valid
+// signature by an identity that holds one of them; Anyone stands alone.
+type Route struct {
+	Method    string
+	Pattern   string
+	Summary   string
+	Roles     []tap.Role
+	Body      *Schema // what the request body must be; nil = no body allowed
+	Query     []Parameter
+	Reply     *Schema // of a 200 reply, for OpenAPI
+	BodyLimit int64   // bytes; zero = DefaultBodyLimit
+	Run       Func
+}
+
+// DefaultBodyLimit bounds a request body unless its route says otherwise.
+const DefaultBodyLimit = 1 << 20
+
+// Parameter is one query parameter, for validation and OpenAPI.
+type Parameter struct {
+	Name, Summary string
+	Integer       bool // else a string
+}
+
+// Func serves one call.
+type Func func(ctx context.Context, c *Call) (*Result, error)
+
+// IntentFunc serves a pod's part of an intent.
+type IntentFunc func(ctx context.Context, c *Call, in *Intent) (*Part, error)
+
+// Call is one request to a pod, already verified, authorised and validated.
+type Call struct {
+	RequestID uuid.UUID
+	Principal *tap.Principal // nil only on Anyone routes
+	Tenant    string
+	Params    map[string]string // the pattern's {name} segments
+	Query     map[string]string // declared parameters that were sent
+	Body      json.RawMessage   // valid against the route's schema
+	Now       time.Time         // the proposer's clock
+	Lang      tap.Lang
+	View      store.View
+	Remote    string // the peer's address
+	Transport string
+	// Admission is what the gate wants committed with the call's effects:
+	// the nonce that makes the signature single-use.
+	Admission []store.Op
+}
+
+// Actor is the caller's name in the ledger.
+func (c *Call) Actor() string { return c.Principal.Actor() }
+
+// Key builds a key in the caller's tenant.
+func (c *Call) Key(space string, parts ...string) store.Key {
+	return store.K(c.Tenant, space, parts...)
+}
+
+// Result is what a pod answers and wants done.
+type Result struct {
+	Status   int              // HTTP status; zero = 200
+	Body     any              // rendered as JSON
+	Raw      []byte           // rendered as it is instead of Body
+	Type     string           // content type of Raw
+	Ops      []store.Op       // effects
+	Evidence []store.Evidence // required when Ops is not empty
+	// Error, when set, is what the caller gets once the evidence is
+	// committed: a refusal that the ledger must know.
+	Error *tap.Error
+	// Receipted, when set, is called with the receipt before the reply is
+	// rendered, so that a reply can carry it.
+	Receipted func(store.Receipt)
+}
+
+// Commits says whether the result changes anything.
+func (r *Result) Commits() bool { return len(r.Ops) > 0 || len(r.Evidence) > 0 }

@@ -1,0 +1,207 @@
+package pods
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"tamv.internal/tamv/store"
+	"tamv.internal/tamv/tap"
+)
+
+// Gate decides who speaks. It verifies the signature, refuses replays, revoked
+// identities, missing roles and excess, and records every attempt. Anubis is
+// one.
+type Gate interface {
+	Admit(ctx context.Context, r *tap.Request, row *Row) (*Admission, error)
+}
+
+// Admission is the gate's yes.
+type Admission struct {
+	Principal *tap.Principal // nil on an Anyone route
+	Ops       []store.Op     // to be committed with whatever the request does
+}
+
+// Server walks a request along its one way: route table, gate, schema, pod,
+// commit, reply. It is a [tap.Handler].
+type Server struct {
+	table  *Table
+	gate   Gate
+	writer store.Committer
+	view   store.View
+	now    func() time.Time
+	guards map[string]*Guard // by pod name
+	watch  func(row *Row, kind string, took time.Duration)
+}
+
+// ServerConfig is what a Server joins.
+type ServerConfig struct {
+	Table  *Table
+	Gate   Gate
+	Writer store.Committer
+	View   store.View
+	Now    func() time.Time
+	Guards map[string]*Guard
+	// Watch is told how each request ended ("ok" or a kind's name), for
+	// metrics; may be nil.
+	Watch func(row *Row, kind string, took time.Duration)
+}
+
+// NewServer joins the parts.
+func NewServer(c ServerConfig) *Server {
+	if c.Watch == nil {
+		c.Watch = func(*Row, string, time.Duration) {}
+	}
+	return &Server{c.Table, c.Gate, c.Writer, c.View, c.Now, c.Guards, c.Watch}
+}
+
+// BodyLimit is how many bytes a request to this path may carry; the transport
+// asks before it reads.
+func (s *Server) BodyLimit(method, path string) int64 {
+	if row, _, err := s.table.Match(method, path); err == nil {
+		return row.BodyLimit
+	}
+	return 0
+}
+
+// Serve answers one request.
+func (s *Server) Serve(ctx context.Context, r *tap.Request) (*tap.Response, error) {
+	began := s.now()
+	row, params, err := s.table.Match(r.Method, r.Path)
+	if err != nil {
+		return nil, err
+	}
+	response, err := s.serve(ctx, r, row, params)
+	outcome := "ok"
+	if err != nil {
+		outcome = tap.KindOf(err).String()
+	}
+	s.watch(row, outcome, s.now().Sub(began))
+	return response, err
+}
+
+func (s *Server) serve(ctx context.Context, r *tap.Request, row *Row, params map[string]string) (*tap.Response, error) {
+	if int64(len(r.Body)) > row.BodyLimit {
+		return nil, tap.E("pods.serve", tap.Invalid, "the body is longer than %d bytes", row.BodyLimit).WithCode("too_large")
+	}
+	admission, err := s.gate.Admit(ctx, r, row)
+	if err != nil {
+		return nil, err
+	}
+	query, err := row.validate(r)
+	if err != nil {
+		return nil, err
+	}
+	call := &Call{
+		RequestID: r.ID, Principal: admission.Principal, Params: params, Query: query, Body: r.Body,
+		Lang: r.Lang, View: s.view, Remote: r.Remote.String(), Transport: r.Transport, Admission: admission.Ops,
+	}
+	if call.Principal != nil {
+		call.Tenant = call.Principal.Tenant
+	}
+	result, err := s.runAndCommit(ctx, row, call)
+	if err != nil {
+		return nil, err
+	}
+	return result.render()
+}
+
+// validate checks the query and the body against the row.
+func (row *Row) validate(r *tap.Request) (map[string]string, error) {
+	values, err := r.Query()
+	if err != nil {
+		return nil, err
+	}
+	query := make(map[string]string, len(values))
+	for name, sent := range values {
+		known := false
+		for _, p := range row.Query {
+			if p.Name != name {
+				continue
+			}
+			known = true
+			if _, err := strconv.ParseUint(sent[0], 10, 63); p.Integer && err != nil {
+				return nil, tap.E("pods.query", tap.Invalid, "query parameter %q must be a whole number", name).WithCode("query")
+			}
+		}
+		if !known || len(sent) != 1 {
+			return nil, tap.E("pods.query", tap.Invalid, "query parameter %q is unknown or given twice", name).WithCode("query")
+		}
+		query[name] = sent[0]
+	}
+	if row.Body == nil {
+		if len(r.Body) > 0 {
+			return nil, tap.E("pods.body", tap.Invalid, "this route takes no body").WithCode("schema")
+		}
+		return query, nil
+	}
+	return query, row.Body.Validate(r.Body)
+}
+
+// runAndCommit runs the pod and commits what it decided; when the state moved
+// in between, the pod decides again.
+func (s *Server) runAndCommit(ctx context.Context, row *Row, call *Call) (*Result, error) {
+	for attempt := 1; ; attempt++ {
+		call.Now = s.now()
+		result, err := s.guards[row.Pod].Run(ctx, row.Run, call)
+		if err != nil || !result.Commits() {
+			return result, err
+		}
+		receipt, err := s.writer.Commit(ctx, store.Batch{
+			RequestID: call.RequestID, Tenant: call.Tenant,
+			Ops: append(result.Ops[:len(result.Ops):len(result.Ops)], call.Admission...), Evidence: result.Evidence,
+		})
+		var conflict *store.ConflictError
+		if errors.As(err, &conflict) {
+			if admits(call.Admission, conflict.Key) {
+				return nil, ErrReplayed()
+			}
+			if attempt < store.MaxAttempts {
+				continue
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+		if result.Receipted != nil {
+			result.Receipted(receipt)
+		}
+		return result, nil
+	}
+}
+
+// ErrReplayed is the refusal of a signature that was used before.
+func ErrReplayed() error {
+	return tap.E("anubis.replay", tap.Unauthenticated, "this signature was used before").WithCode("replayed")
+}
+
+func admits(ops []store.Op, key store.Key) bool {
+	for _, op := range ops {
+		if op.Key == key {
+			return true
+		}
+	}
+	return false
+}
+
+// render makes the reply, or the error that the ledger now knows of.
+func (r *Result) render() (*tap.Response, error) {
+	if r.Error != nil {
+		return nil, r.Error
+	}
+	status := r.Status
+	if status == 0 {
+		status = http.StatusOK
+	}
+	if r.Raw != nil {
+		return &tap.Response{Status: status, ContentType: r.Type, Body: r.Raw}, nil
+	}
+	body, err := json.Marshal(r.Body)
+	if err != nil {
+		return nil, tap.Wrap("pods.render", tap.Internal, err, "the reply cannot be rendered")
+	}
+	return &tap.Response{Status: status, ContentType: "application/json", Body: body}, nil
+}

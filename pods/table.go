@@ -1,0 +1,136 @@
+package pods
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"tamv.internal/tamv/tap"
+)
+
+// Table is the one route table: what can be asked, who may, what answers.
+type Table struct {
+	rows []Row
+}
+
+// Row is a route with the pod that serves it.
+type Row struct {
+	Route
+	Pod      string
+	segments []string
+}
+
+// NewTable builds the table from the pods' manifests. It refuses a route
+// without roles, Anyone beside another role, and two routes for the same
+// requests.
+func NewTable(all ...Pod) (*Table, error) {
+	t := &Table{}
+	for _, pod := range all {
+		m := pod.Manifest()
+		for _, r := range m.Routes {
+			row := Row{Route: r, Pod: m.Name, segments: strings.Split(r.Pattern, "/")}
+			if row.BodyLimit == 0 {
+				row.BodyLimit = DefaultBodyLimit
+			}
+			if err := t.check(row); err != nil {
+				return nil, err
+			}
+			t.rows = append(t.rows, row)
+		}
+	}
+	return t, nil
+}
+
+func (t *Table) check(row Row) error {
+	switch {
+	case len(row.Roles) == 0:
+		return fmt.Errorf("pods: %s %s of pod %s names no role", row.Method, row.Pattern, row.Pod)
+	case len(row.Roles) > 1 && slices.Contains(row.Roles, tap.Anyone):
+		return fmt.Errorf("pods: %s %s of pod %s mixes anyone with other roles", row.Method, row.Pattern, row.Pod)
+	case row.Run == nil || !strings.HasPrefix(row.Pattern, "/"):
+		return fmt.Errorf("pods: %s %s of pod %s is incomplete", row.Method, row.Pattern, row.Pod)
+	}
+	for _, other := range t.rows {
+		if other.Method == row.Method && other.Pattern == row.Pattern {
+			return fmt.Errorf("pods: %s %s is served by %s and by %s", row.Method, row.Pattern, other.Pod, row.Pod)
+		}
+	}
+	return nil
+}
+
+// Rows lists the table in registration order.
+func (t *Table) Rows() []Row { return t.rows }
+
+// Match finds the row for a request. A literal segment wins over a {name}. The
+// error is NotFound, with the allowed methods when only the method is wrong.
+func (t *Table) Match(method, path string) (*Row, map[string]string, error) {
+	segments := strings.Split(path, "/")
+	var best *Row
+	var allowed []string
+	for i := range t.rows {
+		row := &t.rows[i]
+		if !row.accepts(segments) {
+			continue
+		}
+		if row.Method != method {
+			allowed = append(allowed, row.Method)
+			continue
+		}
+		if best == nil || row.literals() > best.literals() {
+			best = row
+		}
+	}
+	if best != nil {
+		return best, best.params(segments), nil
+	}
+	if len(allowed) > 0 {
+		return nil, nil, tap.E("pods.route", tap.NotFound, "this path does not answer %s", method).
+			WithCode("method").WithDetail("allowed", allowed)
+	}
+	return nil, nil, tap.E("pods.route", tap.NotFound, "no such path")
+}
+
+func parameter(segment string) (name string, ok bool) {
+	if strings.HasPrefix(segment, "{") && strings.HasSuffix(segment, "}") {
+		return segment[1 : len(segment)-1], true
+	}
+	return "", false
+}
+
+func (r *Row) accepts(segments []string) bool {
+	if len(segments) != len(r.segments) {
+		return false
+	}
+	for i, want := range r.segments {
+		if _, free := parameter(want); free && segments[i] != "" {
+			continue
+		}
+		if segments[i] != want {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *Row) literals() int {
+	n := 0
+	for _, s := range r.segments {
+		if _, free := parameter(s); !free {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *Row) params(segments []string) map[string]string {
+	var params map[string]string
+	for i, s := range r.segments {
+		if name, free := parameter(s); free {
+			if params == nil {
+				params = map[string]string{}
+			}
+			params[name] = segments[i]
+		}
+	}
+	return params
+}
