@@ -1,0 +1,119 @@
+package consensus
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+)
+
+// Config says how a Node works. Start from DefaultConfig; ID and Dir have no default.
+type Config struct {
+	// ID names this member in the cluster, for ever.
+	ID string
+	// Dir holds the log and the snapshots; it is created with mode 0700. One process at a time may use it.
+	Dir string
+	// Joining makes a node with an empty Dir wait until a leader adds it (Node.Join). Otherwise a node with an empty
+	// Dir founds a cluster of which it is the only member. Without effect once Dir is in use.
+	Joining bool
+	// Stream connects to the other members. nil keeps the node in memory, for a cluster of one member.
+	Stream StreamLayer
+	// OpenLog opens the log in Dir; nil means a bbolt file. It is the seam for another log and for fault injection.
+	OpenLog func(dir string) (LogStore, error)
+	// Logger receives the node's messages, which never contain commands; nil discards them.
+	Logger *slog.Logger
+	// Clock is the wall clock that stamps packs; nil means time.Now. It may jump.
+	Clock func() time.Time
+
+	// MaxPackCommands bounds the commands of one pack: 1 to 65,536.
+	MaxPackCommands int
+	// MaxPackBytes bounds the bytes of one pack before compression, and so the size of a command: 1 KiB to 16 MiB.
+	MaxPackBytes int
+	// CompressAbove is the size in bytes from which a pack is compressed, when that pays; 0 never compresses.
+	CompressAbove int
+	// QueueLength bounds the commands that wait to be packed; beyond it Propose answers ErrBusy.
+	QueueLength int
+
+	// SnapshotInterval is how often, within a factor of two, the need for a snapshot is examined.
+	SnapshotInterval time.Duration
+	// SnapshotThreshold is the number of log entries since the last snapshot that makes a new one due.
+	SnapshotThreshold uint64
+	// TrailingLogs is the number of entries kept behind a snapshot for members that are a little late.
+	TrailingLogs uint64
+	// RetainSnapshots is the number of snapshots kept, at least 1.
+	RetainSnapshots int
+
+	// HeartbeatTimeout is the time without a leader's sign of life after which a member stands for election.
+	HeartbeatTimeout time.Duration
+	// ElectionTimeout bounds one election and one hand-over of leadership; at least HeartbeatTimeout.
+	ElectionTimeout time.Duration
+	// LeaderLeaseTimeout is the time without a majority's sign of life after which a leader steps down; at most HeartbeatTimeout.
+	LeaderLeaseTimeout time.Duration
+}
+
+// StreamLayer carries Raft's messages between members: a listener whose address the other members can dial, and the
+// way to dial them. Encryption and authentication are its business.
+type StreamLayer interface {
+	net.Listener
+	Dial(address string, timeout time.Duration) (net.Conn, error)
+}
+
+// DefaultConfig returns the settings for a cluster on a local network. The timeouts are the same for one member as for
+// five; a cluster of one does not wait for them (see Open).
+func DefaultConfig() Config {
+	return Config{
+		MaxPackCommands:    2048,
+		MaxPackBytes:       1 << 20,
+		CompressAbove:      4 << 10,
+		QueueLength:        16 << 10,
+		SnapshotInterval:   time.Minute,
+		SnapshotThreshold:  20_000,
+		TrailingLogs:       2_000,
+		RetainSnapshots:    2,
+		HeartbeatTimeout:   time.Second,
+		ElectionTimeout:    time.Second,
+		LeaderLeaseTimeout: 500 * time.Millisecond,
+	}
+}
+
+// Validate returns an error that names every setting out of range.
+func (c Config) Validate() error {
+	var errs []error
+	require := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("consensus: "+format, args...))
+		}
+	}
+	require(c.ID != "", "ID is empty")
+	require(c.Dir != "", "Dir is empty")
+	require(c.MaxPackCommands >= 1 && c.MaxPackCommands <= maxCommands,
+		"MaxPackCommands %d is not within 1..%d", c.MaxPackCommands, maxCommands)
+	require(c.MaxPackBytes >= 1<<10 && c.MaxPackBytes <= maxBody,
+		"MaxPackBytes %d is not within 1024..%d", c.MaxPackBytes, maxBody)
+	require(c.CompressAbove >= 0, "CompressAbove %d is negative", c.CompressAbove)
+	require(c.QueueLength >= 1, "QueueLength %d is not positive", c.QueueLength)
+	require(c.SnapshotInterval >= 5*time.Millisecond, "SnapshotInterval %v is below 5ms", c.SnapshotInterval)
+	require(c.SnapshotThreshold >= 1, "SnapshotThreshold is 0")
+	require(c.RetainSnapshots >= 1, "RetainSnapshots %d is not positive", c.RetainSnapshots)
+	require(c.LeaderLeaseTimeout >= 5*time.Millisecond, "LeaderLeaseTimeout %v is below 5ms", c.LeaderLeaseTimeout)
+	require(c.HeartbeatTimeout >= c.LeaderLeaseTimeout,
+		"HeartbeatTimeout %v is below LeaderLeaseTimeout %v", c.HeartbeatTimeout, c.LeaderLeaseTimeout)
+	require(c.ElectionTimeout >= c.HeartbeatTimeout,
+		"ElectionTimeout %v is below HeartbeatTimeout %v", c.ElectionTimeout, c.HeartbeatTimeout)
+	return errors.Join(errs...)
+}
+
+// withDefaults fills the optional fields.
+func (c Config) withDefaults() Config {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.OpenLog == nil {
+		c.OpenLog = openBoltLog
+	}
+	return c
+}
