@@ -1,0 +1,60 @@
+// Package bookpi is the evidence ledger as pure functions: how an entry is
+// written down, how entries are chained, how the chain is summarised in a Merkle
+// tree, how the summary is signed, and how anyone can check all of it later with
+// nothing but a file and the log's public key. It touches no disk, no clock and
+// no goroutine; package store decides where the bytes live.
+//
+// # One hash
+//
+// An [Entry] has exactly one encoding. Its [LeafHash], SHA-256 of a zero byte and
+// that encoding, does three jobs at once: it is the evidence hash printed on
+// receipts, the Previous field of the next entry (the chain), and the leaf of the
+// Merkle tree (RFC 6962, section 2.1). Hashes are always taken over bytes as
+// stored; nothing is ever re-serialised in order to be checked.
+//
+//	entry 0            entry 1             entry 2
+//	Previous = 0...0   Previous = leaf 0   Previous = leaf 1
+//	    |                  |                   |
+//	  leaf 0             leaf 1              leaf 2      -> Tree -> Root
+//	                                                               |
+//	                                          Checkpoint(size, root) + signature
+//
+// # The tree
+//
+// [Tree] keeps only the roots of the complete subtrees (at most 63 hashes), so
+// appending costs about one [NodeHash] per leaf whatever the size. While appending
+// it hands out the hashes that belong into C2SP tlog-tiles of height 8: tile level
+// 0 holds leaf hashes, tile level k holds the roots of complete subtrees of 256^k
+// leaves, 256 hashes to a tile. From those tiles alone, [InclusionProof],
+// [ConsistencyProof] and [RootAt] serve every size the log ever had. The verifiers
+// are the algorithms of RFC 9162, sections 2.1.3.2 and 2.1.4.2.
+//
+// # Checkpoints
+//
+// A [Checkpoint] is the text of C2SP tlog-checkpoint, signed as a C2SP signed note
+// with Ed25519. Any note library can read it. [OpenCheckpoint] is stricter than
+// the note format asks: one spelling of the size and of each base64 string, exactly
+// one signature by the log's key, no extension lines.
+//
+// # Bundles
+//
+// A [Bundle] (file extension .tamv) carries a checkpoint and some entries with
+// their payloads and inclusion proofs. [VerifyBundle] answers yes, or which entry
+// is broken and in which part. [Chain] does the same for a whole ledger.
+//
+// # What is guaranteed
+//
+// Every parser here accepts exactly the bytes its encoder writes, so no byte of an
+// entry, a checkpoint or a bundle can change unnoticed. One exception is inherent:
+// signatures by keys the verifier does not know (witnesses) cannot be checked, only
+// held to canonical form, so a checkpoint may gain, lose or change such lines.
+// The payload of an entry may be withheld from a bundle; the entry still commits to
+// its SHA-256. What hashes cannot show is an entry that was never written, and a log
+// key holder can sign a second history: witnesses exist for that.
+//
+// # Units and errors
+//
+// Timestamps are microseconds since the Unix epoch, UTC. Positions and sizes count
+// entries from zero. Every error wraps one of the Err sentinels of this package or
+// is a [*BrokenError]; match with errors.Is and errors.As.
+package bookpi
