@@ -119,3 +119,31 @@ func (a *Amount) UnmarshalText(b []byte) error {
 	}
 	return err
 }
+
+// encode is the sign byte and the magnitude, big-endian without leading
+// zeroes; zero is empty.
+func (a Amount) encode() []byte {
+	if a.Sign() == 0 {
+		return nil
+	}
+	sign := byte(0)
+	if a.Sign() < 0 {
+		sign = 1
+	}
+	return append([]byte{sign}, a.units.Bytes()...)
+}
+
+// decodeAmount reads what encode writes and nothing else.
+func decodeAmount(b []byte) (Amount, bool) {
+	if len(b) == 0 {
+		return Amount{}, true
+	}
+	if len(b) < 2 || b[0] > 1 || b[1] == 0 {
+		return Amount{}, false
+	}
+	units := new(big.Int).SetBytes(b[1:])
+	if b[0] == 1 {
+		units.Neg(units)
+	}
+	return Amount{units}, true
+}

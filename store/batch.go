@@ -14,7 +14,7 @@ const (
 	MaxValueBytes  = 512 << 10
 	MaxBatchBytes  = 1 << 20
 	MaxPayload     = 512 << 10 // bytes of one evidence payload
-	MaxMoneyDigits = 38      // of a balance, in units of 10^-10
+	MaxMoneyDigits = 38        // of a balance, in units of 10^-10
 )
 
 // Batch is everything one request did. It is applied whole or not at all.

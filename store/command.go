@@ -1,0 +1,273 @@
+package store
+
+import (
+	"encoding/binary"
+	"unicode/utf8"
+
+	"tamv.internal/tamv/tap"
+)
+
+// A command is one encoded batch as it stands in the replicated log:
+//
+//	type u16 | version u8 | request id 16 | body length u32 | body
+//
+// All integers are big-endian. The top bit of the type says that a machine
+// which does not know the type must stop instead of skipping it. The body of a
+// batch is a sequence of length-prefixed fields; docs/FORMATS.md has it byte by
+// byte. It is not MessagePack, because a batch has exactly one encoding here.
+const (
+	commandHeader = 2 + 1 + 16 + 4
+	criticalBit   = 1 << 15
+	typeBatch     = criticalBit | 1
+	batchVersion  = 1
+)
+
+// EncodeBatch checks a batch against the limits and encodes it as a command.
+func EncodeBatch(b Batch) ([]byte, error) {
+	if err := b.validate(); err != nil {
+		return nil, err
+	}
+	buf := make([]byte, commandHeader, commandHeader+b.size())
+	binary.BigEndian.PutUint16(buf, typeBatch)
+	buf[2] = batchVersion
+	copy(buf[3:], b.RequestID[:])
+	buf = appendBytes(buf, b.Tenant)
+	buf = binary.AppendUvarint(buf, uint64(len(b.Ops)))
+	for i := range b.Ops {
+		buf = b.Ops[i].append(buf)
+	}
+	buf = binary.AppendUvarint(buf, uint64(len(b.Evidence)))
+	for i := range b.Evidence {
+		e := &b.Evidence[i]
+		buf = appendBytes(buf, e.Actor)
+		buf = appendBytes(buf, e.Action)
+		buf = appendBytes(buf, e.Outcome)
+		buf = appendBytes(buf, e.Payload)
+	}
+	if len(buf) > MaxBatchBytes {
+		return nil, tap.E("store.batch", tap.Invalid, "a batch of %d bytes is larger than %d", len(buf), MaxBatchBytes).WithCode("too_large")
+	}
+	binary.BigEndian.PutUint32(buf[19:], uint32(len(buf)-commandHeader))
+	return buf, nil
+}
+
+func appendBytes[T string | []byte](buf []byte, field T) []byte {
+	return append(binary.AppendUvarint(buf, uint64(len(field))), field...)
+}
+
+func (op *Op) append(buf []byte) []byte {
+	buf = append(buf, byte(op.Type))
+	buf = appendBytes(buf, string(op.Key))
+	switch op.Type {
+	case OpPut, OpCreate, OpAppend:
+		buf = appendBytes(buf, op.Value)
+	case OpAdd, OpCheck, OpExpire:
+		buf = binary.AppendVarint(buf, op.Number)
+	case OpPost:
+		buf = appendBytes(buf, op.Currency)
+		buf = appendBytes(buf, op.Amount.encode())
+	}
+	return buf
+}
+
+// size estimates the encoded size, to allocate once.
+func (b *Batch) size() int {
+	n := 32 + len(b.Tenant)
+	for i := range b.Ops {
+		n += 24 + len(b.Ops[i].Key) + len(b.Ops[i].Value)
+	}
+	for i := range b.Evidence {
+		e := &b.Evidence[i]
+		n += 20 + len(e.Actor) + len(e.Action) + len(e.Outcome) + len(e.Payload)
+	}
+	return n
+}
+
+// validate holds what every batch must satisfy, before it is proposed and
+// again when it is applied.
+func (b *Batch) validate() error {
+	switch {
+	case !tap.ValidName(b.Tenant):
+		return tap.E("store.batch", tap.Invalid, "a batch without a valid tenant")
+	case len(b.Evidence) == 0:
+		return tap.E("store.batch", tap.Invalid, "a batch without evidence")
+	case len(b.Evidence) > MaxEvidence || len(b.Ops) > MaxOps:
+		return tap.E("store.batch", tap.Invalid, "a batch of %d operations and %d entries is too large", len(b.Ops), len(b.Evidence)).WithCode("too_large")
+	}
+	for i := range b.Evidence {
+		if err := b.Evidence[i].validate(); err != nil {
+			return err
+		}
+	}
+	for i := range b.Ops {
+		if err := b.Ops[i].validate(b.Tenant); err != nil {
+			return err
+		}
+	}
+	return balanced(b.Ops)
+}
+
+func (e *Evidence) validate() error {
+	bad := func(what string) error {
+		return tap.E("store.evidence", tap.Invalid, "an evidence entry with a bad %s", what).WithCode("evidence")
+	}
+	switch {
+	case !label(e.Actor, 255):
+		return bad("actor")
+	case !label(e.Action, 100):
+		return bad("action")
+	case !label(e.Outcome, 64):
+		return bad("outcome")
+	case len(e.Payload) > MaxPayload:
+		return bad("payload")
+	}
+	return nil
+}
+
+// label says whether s can stand in the ledger as a name: valid UTF-8 without
+// control characters, 1 to limit bytes.
+func label(s string, limit int) bool {
+	if s == "" || len(s) > limit || !utf8.ValidString(s) {
+		return false
+	}
+	for _, r := range s {
+		if r < 0x20 || r == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+func (op *Op) validate(tenant string) error {
+	if err := op.Key.validate(tenant); err != nil {
+		return err
+	}
+	switch {
+	case op.Type < OpPut || op.Type > OpExpire:
+		return tap.E("store.op", tap.Invalid, "unknown operation %d", op.Type)
+	case len(op.Value) > MaxValueBytes:
+		return tap.E("store.op", tap.Invalid, "a value of %d bytes is larger than %d", len(op.Value), MaxValueBytes).WithCode("too_large")
+	case op.Type == OpPost && (op.Currency == "" || len(op.Currency) > 16 || !label(op.Currency, 16)):
+		return tap.E("store.op", tap.Invalid, "a posting without a valid currency")
+	case op.Type == OpPost && len(op.Amount.Units().Text(10)) > MaxMoneyDigits:
+		return tap.E("store.op", tap.Invalid, "a posting of more than %d digits", MaxMoneyDigits)
+	case op.Type == OpExpire && op.Number <= 0:
+		return tap.E("store.op", tap.Invalid, "an expiry before the epoch")
+	}
+	return nil
+}
+
+// balanced refuses postings that do not sum to zero in each currency. Money
+// can move; it cannot appear.
+func balanced(ops []Op) error {
+	var sums map[string]Amount
+	for i := range ops {
+		if ops[i].Type == OpPost {
+			if sums == nil {
+				sums = map[string]Amount{}
+			}
+			sums[ops[i].Currency] = sums[ops[i].Currency].Plus(ops[i].Amount)
+		}
+	}
+	for _, sum := range sums {
+		if sum.Sign() != 0 {
+			return tap.E("store.post", tap.Invalid, "the postings do not sum to zero").WithCode("unbalanced")
+		}
+	}
+	return nil
+}
+
+// parseBatch reads the body of a batch command. Every slice aliases body.
+func parseBatch(body []byte) (Batch, error) {
+	r := fieldReader{rest: body}
+	b := Batch{Tenant: string(r.bytes())}
+	ops := r.count(MaxOps)
+	b.Ops = make([]Op, 0, ops)
+	for range ops {
+		b.Ops = append(b.Ops, r.op())
+	}
+	entries := r.count(MaxEvidence)
+	b.Evidence = make([]Evidence, 0, entries)
+	for range entries {
+		b.Evidence = append(b.Evidence, Evidence{
+			Actor: string(r.bytes()), Action: string(r.bytes()), Outcome: string(r.bytes()), Payload: r.bytes(),
+		})
+	}
+	if r.bad || len(r.rest) != 0 {
+		return Batch{}, tap.E("store.command", tap.Invalid, "a malformed batch in the log")
+	}
+	return b, b.validate()
+}
+
+// fieldReader takes length-prefixed fields off a buffer; after the first bad
+// one everything reads as empty and bad stays set.
+type fieldReader struct {
+	rest []byte
+	bad  bool
+}
+
+func (r *fieldReader) fail() { r.rest, r.bad = nil, true }
+
+func (r *fieldReader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.rest)
+	if n <= 0 {
+		r.fail()
+		return 0
+	}
+	r.rest = r.rest[n:]
+	return v
+}
+
+func (r *fieldReader) varint() int64 {
+	v, n := binary.Varint(r.rest)
+	if n <= 0 {
+		r.fail()
+		return 0
+	}
+	r.rest = r.rest[n:]
+	return v
+}
+
+func (r *fieldReader) count(limit int) int {
+	n := r.uvarint()
+	if n > uint64(limit) || n > uint64(len(r.rest)) {
+		r.fail()
+		return 0
+	}
+	return int(n)
+}
+
+func (r *fieldReader) bytes() []byte {
+	n := r.uvarint()
+	if n > uint64(len(r.rest)) {
+		r.fail()
+		return nil
+	}
+	field := r.rest[:n:n]
+	r.rest = r.rest[n:]
+	return field
+}
+
+func (r *fieldReader) op() Op {
+	if len(r.rest) == 0 {
+		r.fail()
+		return Op{}
+	}
+	op := Op{Type: OpType(r.rest[0])}
+	r.rest = r.rest[1:]
+	op.Key = Key(r.bytes())
+	switch op.Type {
+	case OpPut, OpCreate, OpAppend:
+		op.Value = r.bytes()
+	case OpAdd, OpCheck, OpExpire:
+		op.Number = r.varint()
+	case OpPost:
+		op.Currency = string(r.bytes())
+		amount, ok := decodeAmount(r.bytes())
+		if !ok {
+			r.fail()
+		}
+		op.Amount = amount
+	}
+	return op
+}
