@@ -239,7 +239,7 @@ func ParseSignature(r *Request) (*Signature, error) {
 		return nil, unauthenticated(CodeUnsigned, "this request needs a signature")
 	}
 	if len(r.Path) > maxTarget || len(r.RawQuery) > maxTarget || !strings.HasPrefix(r.Path, "/") {
-		return nil, malformed("the path or the query cannot be signed")
+		return nil, malformedSignature("the path or the query cannot be signed")
 	}
 	s := &Signature{}
 	params, err := s.parseInput(input)
@@ -247,18 +247,18 @@ func ParseSignature(r *Request) (*Signature, error) {
 		return nil, err
 	}
 	if !decodeExactly(s.value[:], value, signaturePrefix) {
-		return nil, malformed("Signature must be %s followed by 64 bytes in base64 and a colon", signaturePrefix)
+		return nil, malformedSignature("Signature must be %s followed by 64 bytes in base64 and a colon", signaturePrefix)
 	}
 	if !decodeExactly(s.digest[:], r.Header[HeaderDigest], digestPrefix) {
-		return nil, malformed("Content-Digest must be %s followed by 32 bytes in base64 and a colon", digestPrefix)
+		return nil, malformedSignature("Content-Digest must be %s followed by 32 bytes in base64 and a colon", digestPrefix)
 	}
 	for _, name := range required(r) {
 		if !slices.Contains(s.Components, name) {
-			return nil, malformed("the signature does not cover %q", name)
+			return nil, malformedSignature("the signature does not cover %q", name)
 		}
 	}
 	if s.base, err = SignatureBase(s.Components, params, r.component); err != nil {
-		return nil, malformed("%s", AsError(err).Message)
+		return nil, malformedSignature("%s", AsError(err).Message)
 	}
 	return s, nil
 }
@@ -267,26 +267,26 @@ func ParseSignature(r *Request) (*Signature, error) {
 func (s *Signature) parseInput(field string) (params string, err error) {
 	params, ok := strings.CutPrefix(field, SignatureLabel+"=")
 	if !ok || len(field) > maxSignatureInput {
-		return "", malformed("Signature-Input must hold the label %s alone, in at most %d bytes", SignatureLabel, maxSignatureInput)
+		return "", malformedSignature("Signature-Input must hold the label %s alone, in at most %d bytes", SignatureLabel, maxSignatureInput)
 	}
 	list, err := httpsfv.UnmarshalList([]string{params})
 	if err != nil || len(list) != 1 {
-		return "", malformed("Signature-Input is no structured field with one member")
+		return "", malformedSignature("Signature-Input is no structured field with one member")
 	}
 	covered, ok := list[0].(httpsfv.InnerList)
 	if !ok || len(covered.Items) == 0 || len(covered.Items) > maxComponents {
-		return "", malformed("Signature-Input must list 1 to %d components", maxComponents)
+		return "", malformedSignature("Signature-Input must list 1 to %d components", maxComponents)
 	}
 	// The parser keeps the last of two equal parameters and forgives spaces;
 	// what was sent must be what it understood.
 	if canonical, err := httpsfv.Marshal(list); err != nil || canonical != params {
-		return "", malformed("Signature-Input is not in canonical form, or names something twice")
+		return "", malformedSignature("Signature-Input is not in canonical form, or names something twice")
 	}
 	s.Components = make([]string, len(covered.Items))
 	for i, item := range covered.Items {
 		name, isString := item.Value.(string)
 		if !isString || len(item.Params.Names()) > 0 {
-			return "", malformed("a covered component is no plain name")
+			return "", malformedSignature("a covered component is no plain name")
 		}
 		s.Components[i] = name
 	}
@@ -313,11 +313,11 @@ func (s *Signature) parseParameters(p *httpsfv.Params) error {
 			ok = value == "ed25519"
 		}
 		if !ok {
-			return malformed("signature parameter %q is unknown or out of range", name)
+			return malformedSignature("signature parameter %q is unknown or out of range", name)
 		}
 	}
 	if s.Created.IsZero() || s.Nonce == "" || s.KeyID == "" {
-		return malformed("a signature needs created, nonce and keyid")
+		return malformedSignature("a signature needs created, nonce and keyid")
 	}
 	return nil
 }
@@ -368,6 +368,6 @@ func unauthenticated(code, format string, args ...any) *Error {
 	return E("tap.signature", Unauthenticated, format, args...).WithCode(code)
 }
 
-func malformed(format string, args ...any) *Error {
+func malformedSignature(format string, args ...any) *Error {
 	return unauthenticated(CodeMalformedSignature, format, args...)
 }
