@@ -8,7 +8,7 @@ import (
 	"slices"
 	"sort"
 
-	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"tamv.internal/tamv/store/bookpi"
 	"tamv.internal/tamv/tap"
@@ -305,7 +305,7 @@ func damaged(what string) error {
 }
 
 func unreadable(err error) error {
-	if errors.Is(err, bolt.ErrDatabaseNotOpen) {
+	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 		return tap.Wrap("store.read", tap.Unavailable, err, "the store is closed")
 	}
 	return tap.Wrap("store.read", tap.Internal, err, "the state cannot be read")

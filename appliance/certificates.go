@@ -1,0 +1,161 @@
+package appliance
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"io/fs"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"tamv.internal/tamv/tap"
+)
+
+const (
+	authorityLife   = 10 * 365 * 24 * time.Hour
+	certificateLife = 397 * 24 * time.Hour // the longest that browsers accept
+	renewBefore     = 30 * 24 * time.Hour
+	clockSlack      = time.Hour // certificates start this much earlier
+)
+
+// authority is the site's own certificate authority. There is no other: an
+// air-gapped site has nobody to ask.
+type authority struct {
+	certificate *x509.Certificate
+	key         crypto.Signer
+	file        string // PEM of the certificate, for clients
+}
+
+// openAuthority loads the authority from a folder, or founds it.
+func openAuthority(dir string, now time.Time) (*authority, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, tap.Wrap("appliance.ca", tap.Unavailable, err, "the certificate folder cannot be made")
+	}
+	a := &authority{file: filepath.Join(dir, "ca.pem")}
+	pair, err := tls.LoadX509KeyPair(a.file, filepath.Join(dir, "ca.key"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return a, a.found(dir, now)
+	}
+	if err != nil {
+		return nil, tap.Wrap("appliance.ca", tap.Unavailable, err, "the certificate authority in %s cannot be read", dir)
+	}
+	a.certificate, a.key = pair.Leaf, pair.PrivateKey.(crypto.Signer)
+	return a, nil
+}
+
+func (a *authority) found(dir string, now time.Time) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tap.Wrap("appliance.ca", tap.Internal, err, "no key for the certificate authority")
+	}
+	a.key = key
+	a.certificate = &x509.Certificate{
+		Subject: pkix.Name{CommonName: "TAMV site authority"}, NotBefore: now.Add(-clockSlack), NotAfter: now.Add(authorityLife),
+		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+	}
+	issued, err := a.issue(a.certificate, key)
+	if err != nil {
+		return err
+	}
+	a.certificate = issued.leaf
+	return issued.write(a.file, filepath.Join(dir, "ca.key"))
+}
+
+// issued is a fresh certificate with its key.
+type issued struct {
+	leaf *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+// issue signs a certificate for a key.
+func (a *authority) issue(template *x509.Certificate, key *ecdsa.PrivateKey) (*issued, error) {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return nil, tap.Wrap("appliance.ca", tap.Internal, err, "no randomness")
+	}
+	template.SerialNumber = serial
+	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, &key.PublicKey, a.key)
+	if err != nil {
+		return nil, tap.Wrap("appliance.ca", tap.Internal, err, "the certificate cannot be signed")
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, tap.Wrap("appliance.ca", tap.Internal, err, "the certificate cannot be read back")
+	}
+	return &issued{leaf, key}, nil
+}
+
+func (i *issued) write(certFile, keyFile string) error {
+	der, err := x509.MarshalPKCS8PrivateKey(i.key)
+	if err != nil {
+		return tap.Wrap("appliance.ca", tap.Internal, err, "the key cannot be encoded")
+	}
+	err = writePrivate(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	if err == nil {
+		err = writePrivate(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: i.leaf.Raw}))
+	}
+	return err
+}
+
+// serverCertificate loads this node's certificate, or issues a new one when
+// there is none, when it ends soon, or when it does not name the host.
+func (a *authority) serverCertificate(dir, host string, now time.Time) (*tls.Certificate, error) {
+	certFile, keyFile := filepath.Join(dir, "node.pem"), filepath.Join(dir, "node.key")
+	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err == nil && pair.Leaf.NotAfter.After(now.Add(renewBefore)) && pair.Leaf.VerifyHostname(host) == nil {
+		return &pair, nil
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, tap.Wrap("appliance.ca", tap.Internal, err, "no key for the node")
+	}
+	template := &x509.Certificate{
+		Subject: pkix.Name{CommonName: "tamvd"}, NotBefore: now.Add(-clockSlack), NotAfter: now.Add(certificateLife),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
+	}
+	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() {
+		template.IPAddresses = append(template.IPAddresses, ip)
+	} else if ip == nil && host != "" {
+		template.DNSNames = append(template.DNSNames, host)
+	}
+	fresh, err := a.issue(template, key)
+	if err != nil {
+		return nil, err
+	}
+	if err := fresh.write(certFile, keyFile); err != nil {
+		return nil, err
+	}
+	pair, err = tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		return nil, tap.Wrap("appliance.ca", tap.Internal, err, "the node's certificate cannot be read back")
+	}
+	return &pair, nil
+}
+
+// writePrivate writes a file that only its owner may read, whole or not at
+// all.
+func writePrivate(path string, data []byte) error {
+	incoming := path + ".incoming"
+	f, err := os.OpenFile(incoming, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err == nil {
+		_, err = f.Write(data)
+		err = errors.Join(err, f.Sync(), f.Close())
+	}
+	if err == nil {
+		err = os.Rename(incoming, path)
+	}
+	if err != nil {
+		return tap.Wrap("appliance.write", tap.Unavailable, err, "the file %s cannot be written", path)
+	}
+	return nil
+}

@@ -1,0 +1,15 @@
+// Package appliance is the composition root: the one place that knows every
+// part of tamvd and joins them. [Run] starts the state machine, consensus, the
+// gate, the pods and the listeners, serves until its context ends, and stops
+// them in the opposite order.
+//
+// Everything listens on one port: TCP for HTTPS and WebSocket, UDP for TAP
+// over QUIC. The folder it is given holds all there is:
+//
+//	context.json   how tamvctl reaches this node
+//	operator.key   the first identity's private key (PKCS #8, PEM)
+//	log.key        the ledger's signing key (signed-note form)
+//	ca/            the site's certificate authority and this node's certificate
+//	raft/          the replicated log and its snapshots
+//	state.db       records, money and the ledger
+package appliance

@@ -1,0 +1,19 @@
+#!/bin/sh
+# Starts a one-node appliance in a temporary folder, runs the demo against it
+# over real sockets and stops it. Arguments go to tamvctl demo.
+set -eu
+folder=$(mktemp -d)
+bin/tamvd dev --data "$folder" --listen 127.0.0.1:0 >"$folder/tamvd.out" 2>&1 &
+daemon=$!
+trap 'kill "$daemon" 2>/dev/null; wait "$daemon" 2>/dev/null; rm -rf "$folder"' EXIT INT TERM
+tries=0
+until [ -s "$folder/context.json" ]; do
+  tries=$((tries + 1))
+  if [ "$tries" -gt 300 ] || ! kill -0 "$daemon" 2>/dev/null; then
+    cat "$folder/tamvd.out" >&2
+    echo 'tamvd did not start' >&2
+    exit 1
+  fi
+  sleep 0.1
+done
+bin/tamvctl --context "$folder/context.json" demo "$@"
