@@ -30,7 +30,7 @@ lint:
 
 unit:
 	$(RACE) -covermode=atomic -coverprofile=coverage.out ./...
-	go run ./coverage coverage.out
+	go run ./.ci/coverage coverage.out
 
 cross:
 	GOARCH=arm64 go build ./...

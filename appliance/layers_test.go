@@ -42,7 +42,7 @@ var layers = map[string]string{
 	"appliance/*":     "tap store",
 	"appliance":       "*",
 	"docs/manual":     "",
-	"coverage":        "",
+	".ci/coverage":    "",
 	"cmd/tamvd":       "appliance tap",
 	"cmd/tamvctl":     "tap tap/client store/bookpi docs/manual",
 	"cmd/tamvctl/*":   "tap tap/client store/bookpi docs/manual",

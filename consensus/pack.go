@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"math/bits"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -44,9 +45,9 @@ func packChecksum(data []byte) uint32 {
 	return crc32.Update(crc32.Checksum(data[:6], castagnoli), castagnoli, data[10:])
 }
 
-// commandSize is the room that a command of n bytes takes in a body.
+// commandSize is the room that a command of n bytes takes in a body: 7 bits of the length per byte, then the command.
 func commandSize(n int) int {
-	return n + len(binary.AppendUvarint(make([]byte, 0, binary.MaxVarintLen64), uint64(n)))
+	return (bits.Len64(uint64(n)|1)+6)/7 + n
 }
 
 // packEncoder makes packs. It belongs to one goroutine.

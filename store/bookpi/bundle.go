@@ -139,7 +139,7 @@ type bundleScanner struct {
 }
 
 // newBundleScanner reads everything up to the first entry.
-func newBundleScanner(data []byte) (*bundleScanner, *BrokenError) {
+func newBundleScanner(data []byte) (*bundleScanner, error) {
 	if len(data) > MaxBundleSize {
 		return nil, broken(PartStructure, fmt.Sprintf("%d bytes, limit %d", len(data), MaxBundleSize), nil)
 	}

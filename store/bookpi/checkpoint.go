@@ -126,8 +126,8 @@ func (cp Checkpoint) text() string {
 // [ErrKey] if verifierKey itself is unusable.
 //
 // Every byte of the text and of the log's signature counts. Signature lines of other
-// keys are allowed, once each, in canonical base64, in any order; their signatures
-// are not checked here.
+// keys are allowed in canonical base64, in any order, none twice; their signatures are
+// not checked here.
 func OpenCheckpoint(text []byte, verifierKey string) (Checkpoint, error) {
 	v, err := newVerifier(verifierKey)
 	if err != nil {

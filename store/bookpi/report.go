@@ -27,9 +27,9 @@ func VerifyBundle(data []byte, verifierKey string) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	s, broke := newBundleScanner(data)
-	if broke != nil {
-		return Report{}, broke
+	s, err := newBundleScanner(data)
+	if err != nil {
+		return Report{}, err
 	}
 	verifier, err := newBundleVerifier(s.checkpoint, v)
 	if err != nil {
@@ -77,7 +77,7 @@ func (v *bundleVerifier) add(it *Item, stated Hash) error {
 		if stated != leaf {
 			return brokenAt(it.Position, PartEntry, "the record does not have the stated hash", err)
 		}
-		return brokenAt(it.Position, PartProof, err.Error(), err)
+		return brokenAt(it.Position, PartProof, "record, position and proof do not lead to the signed root", err)
 	}
 	if stated != leaf {
 		return brokenAt(it.Position, PartStructure, "the stated hash is not that of the record, which is in the log", nil)
