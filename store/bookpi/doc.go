@@ -48,9 +48,10 @@
 // entry, a checkpoint or a bundle can change unnoticed. One exception is inherent:
 // signatures by keys the verifier does not know (witnesses) cannot be checked, only
 // held to canonical form, so a checkpoint may gain, lose or change such lines.
-// The payload of an entry may be withheld from a bundle; the entry still commits to
-// its SHA-256. What hashes cannot show is an entry that was never written, and a log
-// key holder can sign a second history: witnesses exist for that.
+// A bundle shows what it holds, not that it holds everything: whoever passes it on may
+// leave out entries, or withhold a payload, to whose SHA-256 the entry still commits.
+// What hashes cannot show is an entry that was never written, and a log key holder can
+// sign a second history: witnesses exist for that.
 //
 // # Units and errors
 //
