@@ -2,8 +2,8 @@ package store
 
 import (
 	"encoding/binary"
-	"unicode/utf8"
 
+	"tamv.internal/tamv/store/bookpi"
 	"tamv.internal/tamv/tap"
 )
 
@@ -95,7 +95,7 @@ func (b *Batch) validate() error {
 		return tap.E("store.batch", tap.Invalid, "a batch of %d operations and %d entries is too large", len(b.Ops), len(b.Evidence)).WithCode("too_large")
 	}
 	for i := range b.Evidence {
-		if err := b.Evidence[i].validate(); err != nil {
+		if err := b.Evidence[i].validate(b.Tenant); err != nil {
 			return err
 		}
 	}
@@ -107,35 +107,27 @@ func (b *Batch) validate() error {
 	return balanced(b.Ops)
 }
 
-func (e *Evidence) validate() error {
-	bad := func(what string) error {
-		return tap.E("store.evidence", tap.Invalid, "an evidence entry with a bad %s", what).WithCode("evidence")
+// validate asks the ledger itself whether it can take the entry: Apply must
+// never meet one that it cannot.
+func (e *Evidence) validate(tenant string) error {
+	entry := bookpi.Entry{Timestamp: 1, Tenant: tenant, Actor: e.Actor, Action: e.Action, Outcome: e.Outcome}
+	if err := entry.Validate(); err != nil {
+		return tap.Wrap("store.evidence", tap.Invalid, err, "the ledger cannot take this entry: %v", err).WithCode("evidence")
 	}
-	switch {
-	case !label(e.Actor, 255):
-		return bad("actor")
-	case !label(e.Action, 100):
-		return bad("action")
-	case !label(e.Outcome, 64):
-		return bad("outcome")
-	case len(e.Payload) > MaxPayload:
-		return bad("payload")
+	if len(e.Payload) > MaxPayload {
+		return tap.E("store.evidence", tap.Invalid, "an evidence payload of %d bytes is larger than %d", len(e.Payload), MaxPayload).WithCode("too_large")
 	}
 	return nil
 }
 
-// label says whether s can stand in the ledger as a name: valid UTF-8 without
-// control characters, 1 to limit bytes.
-func label(s string, limit int) bool {
-	if s == "" || len(s) > limit || !utf8.ValidString(s) {
-		return false
-	}
-	for _, r := range s {
-		if r < 0x20 || r == 0x7f {
+// currency says whether s can name one: 1 to 16 letters and digits.
+func currency(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && (c < '0' || c > '9') {
 			return false
 		}
 	}
-	return true
+	return s != "" && len(s) <= 16
 }
 
 func (op *Op) validate(tenant string) error {
@@ -147,7 +139,7 @@ func (op *Op) validate(tenant string) error {
 		return tap.E("store.op", tap.Invalid, "unknown operation %d", op.Type)
 	case len(op.Value) > MaxValueBytes:
 		return tap.E("store.op", tap.Invalid, "a value of %d bytes is larger than %d", len(op.Value), MaxValueBytes).WithCode("too_large")
-	case op.Type == OpPost && (op.Currency == "" || len(op.Currency) > 16 || !label(op.Currency, 16)):
+	case op.Type == OpPost && !currency(op.Currency):
 		return tap.E("store.op", tap.Invalid, "a posting without a valid currency")
 	case op.Type == OpPost && len(op.Amount.Units().Text(10)) > MaxMoneyDigits:
 		return tap.E("store.op", tap.Invalid, "a posting of more than %d digits", MaxMoneyDigits)
