@@ -1,0 +1,340 @@
+package consensus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// network joins nodes by pipes in memory, so that a cluster can live in virtual time.
+type network struct {
+	mu    sync.Mutex
+	ends  map[string]*pipeStream
+	apart map[string]bool // members that nobody reaches and that reach nobody
+	conns map[net.Conn][2]string
+}
+
+func newNetwork() *network {
+	return &network{ends: map[string]*pipeStream{}, apart: map[string]bool{}, conns: map[net.Conn][2]string{}}
+}
+
+// pipeStream is one member's StreamLayer.
+type pipeStream struct {
+	network *network
+	address string
+	accept  chan net.Conn
+	closed  chan struct{}
+	once    sync.Once
+}
+
+type pipeAddr string
+
+func (a pipeAddr) Network() string { return "pipe" }
+func (a pipeAddr) String() string  { return string(a) }
+
+func (w *network) listen(address string) *pipeStream {
+	s := &pipeStream{network: w, address: address, accept: make(chan net.Conn), closed: make(chan struct{})}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ends[address] = s
+	return s
+}
+
+// isolate cuts a member off: its connections break and no new ones are made.
+func (w *network) isolate(address string, apart bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.apart[address] = apart
+	for conn, ends := range w.conns {
+		if apart && (ends[0] == address || ends[1] == address) {
+			conn.Close()
+			delete(w.conns, conn)
+		}
+	}
+}
+
+func (s *pipeStream) Dial(address string, timeout time.Duration) (net.Conn, error) {
+	s.network.mu.Lock()
+	peer := s.network.ends[address]
+	apart := s.network.apart[address] || s.network.apart[s.address]
+	s.network.mu.Unlock()
+	if peer == nil || (apart && address != s.address) {
+		return nil, errors.New("no route")
+	}
+	near, far := net.Pipe()
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	select {
+	case peer.accept <- far:
+	case <-peer.closed:
+		return nil, errors.New("connection refused")
+	case <-timer.C:
+		return nil, errors.New("timeout")
+	}
+	s.network.mu.Lock()
+	defer s.network.mu.Unlock()
+	s.network.conns[near] = [2]string{s.address, address}
+	return near, nil
+}
+
+func (s *pipeStream) Accept() (net.Conn, error) {
+	select {
+	case conn := <-s.accept:
+		return conn, nil
+	case <-s.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (s *pipeStream) Close() error {
+	s.once.Do(func() { close(s.closed) })
+	return nil
+}
+
+func (s *pipeStream) Addr() net.Addr { return pipeAddr(s.address) }
+
+// tcpStream is a StreamLayer over loopback.
+type tcpStream struct {
+	net.Listener
+}
+
+func (s tcpStream) Dial(address string, timeout time.Duration) (net.Conn, error) {
+	return net.DialTimeout("tcp", address, timeout)
+}
+
+// member is a node of a test cluster with what it runs on.
+type member struct {
+	*Node
+	cfg   Config
+	chain *chain
+}
+
+// openCluster founds a cluster on n1 and adds the others.
+func openCluster(t *testing.T, size int, stream func(id string) StreamLayer) []member {
+	t.Helper()
+	var members []member
+	for i := range size {
+		cfg := testConfig(t, t.TempDir())
+		cfg.ID = fmt.Sprint("n", i+1)
+		cfg.Stream = stream(cfg.ID)
+		cfg.Joining = i > 0
+		m := member{cfg: cfg, chain: openChain(&chainDisk{})}
+		if i == 0 {
+			m.Node = openLeader(t, cfg, m.chain)
+		} else {
+			m.Node = openNode(t, cfg, m.chain)
+			if err := members[0].Join(t.Context(), cfg.ID, cfg.Stream.Addr().String()); err != nil {
+				t.Fatalf("join %s: %v", cfg.ID, err)
+			}
+			if err := m.WaitLeader(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		members = append(members, m)
+	}
+	return members
+}
+
+// leaderOf waits until one of the members leads and is ready.
+func leaderOf(t *testing.T, members []member) (leader member, followers []member) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for {
+		for i, m := range members {
+			if m.State().Role == RoleLeader && m.Read(ctx, Leader) == nil {
+				return m, append(append([]member(nil), members[:i]...), members[i+1:]...)
+			}
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatal("no leader")
+		}
+	}
+}
+
+// mustAgree waits until every member has applied what the leader has, and compares.
+func mustAgree(t *testing.T, leader member, others ...member) {
+	t.Helper()
+	want := leader.chain.read()
+	for _, m := range others {
+		err := m.await(t.Context(), &m.fsm.moved, func() (bool, error) { return m.chain.read().Applied >= want.Applied, m.Err() })
+		if got := m.chain.read(); err != nil || got.Head != want.Head {
+			t.Fatalf("%s is at %d with head %x, the leader at %d with %x: %v",
+				m.cfg.ID, got.Applied, got.Head[:4], want.Applied, want.Head[:4], err)
+		}
+	}
+}
+
+// checkCluster proves that nothing is made for one node only.
+func checkCluster(t *testing.T, members []member) {
+	t.Helper()
+	leader, followers := leaderOf(t, members)
+	for i := range 20 {
+		mustPropose(t, leader.Node, fmt.Sprint("a", i))
+	}
+	mustAgree(t, leader, followers...)
+	for _, f := range followers {
+		if _, err := f.Propose(t.Context(), []byte("x")); !errors.Is(err, ErrNotLeader) {
+			t.Errorf("propose on a follower: %v", err)
+		}
+		if err := f.Read(t.Context(), Linearizable); !errors.Is(err, ErrNotLeader) {
+			t.Errorf("linearizable read on a follower: %v", err)
+		}
+		if err := f.Read(t.Context(), Local); err != nil {
+			t.Errorf("local read on a follower: %v", err)
+		}
+		if s := f.State(); s.LeaderID != leader.cfg.ID || s.Role != RoleFollower || len(s.Members) != len(members) {
+			t.Errorf("status of a follower: %+v", s)
+		}
+	}
+	if err := leader.Read(t.Context(), Linearizable); err != nil {
+		t.Errorf("linearizable read: %v", err)
+	}
+
+	if err := leader.Transfer(t.Context()); err != nil {
+		t.Fatalf("transfer: %v", err)
+	}
+	next, _ := leaderOf(t, followers)
+	mustPropose(t, next.Node, "after the transfer")
+	if err := next.Read(t.Context(), Linearizable); err != nil {
+		t.Errorf("linearizable read after the transfer: %v", err)
+	}
+	mustAgree(t, next, members...)
+}
+
+func TestThreeNodesOverTCP(t *testing.T) {
+	checkCluster(t, openCluster(t, 3, func(string) StreamLayer {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tcpStream{l}
+	}))
+}
+
+func TestThreeNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newNetwork()
+		checkCluster(t, openCluster(t, 3, func(id string) StreamLayer { return w.listen(id) }))
+	})
+}
+
+func TestIsolatedLeaderServesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newNetwork()
+		members := openCluster(t, 3, func(id string) StreamLayer { return w.listen(id) })
+		old, followers := leaderOf(t, members)
+		mustPropose(t, old.Node, "before")
+		mustAgree(t, old, followers...)
+
+		w.isolate(old.cfg.ID, true)
+		var wg sync.WaitGroup
+		var proposed, read error
+		wg.Go(func() { _, proposed = old.Propose(t.Context(), []byte("lost")) })
+		wg.Go(func() { read = old.Read(t.Context(), Linearizable) })
+		begin := time.Now()
+		leader, _ := leaderOf(t, followers)
+		t.Logf("a new leader after %v", time.Since(begin))
+		wg.Wait()
+		if !errors.Is(proposed, ErrUncertain) {
+			t.Errorf("propose on an isolated leader: %v", proposed)
+		}
+		if !errors.Is(read, ErrNotLeader) {
+			t.Errorf("linearizable read on an isolated leader: %v", read)
+		}
+		if took := time.Since(begin); took > 3*time.Second {
+			t.Errorf("no leader for %v", took)
+		}
+		mustPropose(t, leader.Node, "without the old leader")
+
+		w.isolate(old.cfg.ID, false)
+		mustAgree(t, leader, members...)
+		for _, command := range old.chain.commands {
+			if command == "lost" {
+				t.Error("a command that no majority held was applied")
+			}
+		}
+	})
+}
+
+func TestMemberCatchesUpBySnapshotAndClusterShrinks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newNetwork()
+		cfg := testConfig(t, t.TempDir())
+		cfg.TrailingLogs = 1
+
+		// A cluster of one, without an address at first.
+		first := member{cfg: cfg, chain: openChain(&chainDisk{})}
+		first.Node = openLeader(t, cfg, first.chain)
+		for i := range 10 {
+			mustPropose(t, first.Node, fmt.Sprint(i))
+		}
+		if err := first.Node.Snapshot(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		mustClose(t, first.Node)
+		cfg.Stream = w.listen("10.0.0.1:7")
+		first.chain = openChain(first.chain.disk)
+		first.Node = openLeader(t, cfg, first.chain)
+		synctest.Wait()
+		if got := first.State().Members[0].Address; got != "10.0.0.1:7" {
+			t.Errorf("the founder's address is %q", got)
+		}
+
+		// The second member lacks entries that the log no longer has.
+		cfg2 := testConfig(t, t.TempDir())
+		cfg2.ID, cfg2.Joining, cfg2.Stream = "n2", true, w.listen("10.0.0.2:7")
+		second := member{cfg: cfg2, chain: openChain(&chainDisk{})}
+		second.Node = openNode(t, cfg2, second.chain)
+		if err := first.Join(t.Context(), "n2", "10.0.0.2:7"); err != nil {
+			t.Fatal(err)
+		}
+		mustPropose(t, first.Node, "together")
+		mustAgree(t, first, second)
+		if second.chain.disk.restores != 1 {
+			t.Errorf("%d restores on the new member", second.chain.disk.restores)
+		}
+		if err := first.Node.Snapshot(t.Context()); err != nil {
+			t.Errorf("snapshot after a change of membership: %v", err)
+		}
+
+		// The founder leaves, and the second member is a cluster of one again.
+		if err := first.Transfer(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if leader, _ := leaderOf(t, []member{second}); leader.Remove(t.Context(), "n1") != nil {
+			t.Fatal("the founder could not be removed")
+		}
+		mustClose(t, first.Node)
+		mustPropose(t, second.Node, "alone")
+		if err := second.Read(t.Context(), Linearizable); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestRemovedLeaderStepsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newNetwork()
+		members := openCluster(t, 3, func(id string) StreamLayer { return w.listen(id) })
+		old, others := leaderOf(t, members)
+		if err := old.Remove(t.Context(), old.cfg.ID); err != nil {
+			t.Fatal(err)
+		}
+		leader, _ := leaderOf(t, others)
+		mustPropose(t, leader.Node, "goes on")
+		if _, err := old.Propose(t.Context(), []byte("x")); !errors.Is(err, ErrNotLeader) {
+			t.Errorf("propose on a removed member: %v", err)
+		}
+		if got := len(leader.State().Members); got != 2 {
+			t.Errorf("%d members", got)
+		}
+	})
+}

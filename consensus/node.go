@@ -1,0 +1,360 @@
+package consensus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// Node is one member of a cluster. Its methods are safe for concurrent use.
+type Node struct {
+	cfg    Config
+	log    *slog.Logger
+	raft   *raft.Raft
+	trans  raft.Transport
+	store  LogStore
+	fsm    *fsm
+	packer *packer
+	reader *reader
+
+	metrics *metrics
+	changes broadcast              // wakes when the leader or the tenure changes
+	tenure  atomic.Pointer[tenure] // the last one; see currentTenure
+
+	mu       sync.Mutex
+	stopped  bool           // guarded by mu: no operation begins any more
+	ops      sync.WaitGroup // operations that wait for Raft; Add under mu while not stopped
+	stopping chan struct{}  // closed with stopped
+	stopOnce sync.Once
+	end      sync.Once
+	endErr   error
+
+	cancel context.CancelFunc // ends the background goroutines
+	work   sync.WaitGroup     // the background goroutines
+	guard  chan struct{}      // closed when the one that waits for a halt has ended
+}
+
+// Open starts a member. With an empty Dir it founds a cluster of one, or waits to be added when cfg.Joining. Otherwise
+// it continues where it was: it restores the newest snapshot if machine lacks something of it, and applies what the log
+// holds beyond machine.Applied as soon as a leader confirms it. A member that is its cluster's only voter elects itself
+// at once, without waiting for a timeout.
+//
+// It returns ErrLocked if another process uses Dir and ErrMismatch if machine, log and snapshots contradict each other.
+// The caller closes machine's own resources after Close.
+func Open(cfg Config, machine StateMachine) (*Node, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("consensus: %w", err)
+	}
+	store, err := cfg.OpenLog(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	n, err := start(cfg, machine, store)
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return n, nil
+}
+
+// start runs Raft over an open log.
+func start(cfg Config, machine StateMachine, store LogStore) (*Node, error) {
+	logger := newHCLogger(cfg.Logger)
+	snapshots, err := raft.NewFileSnapshotStoreWithLogger(cfg.Dir, cfg.RetainSnapshots, logger)
+	if err != nil {
+		return nil, fmt.Errorf("consensus: open the snapshots: %w", err)
+	}
+	current, err := checkHistory(store, snapshots, machine.Applied())
+	if err != nil {
+		return nil, err
+	}
+	f, err := newFSM(machine)
+	if err != nil {
+		return nil, err
+	}
+	cache, err := raft.NewLogCache(cachedEntries, store)
+	if err != nil {
+		return nil, err
+	}
+	rc := raft.DefaultConfig()
+	rc.LocalID = raft.ServerID(cfg.ID)
+	rc.Logger = logger
+	rc.MaxAppendEntries = maxAppendEntries
+	rc.SnapshotInterval = cfg.SnapshotInterval
+	rc.SnapshotThreshold = cfg.SnapshotThreshold
+	rc.TrailingLogs = cfg.TrailingLogs
+	rc.HeartbeatTimeout = cfg.HeartbeatTimeout
+	rc.ElectionTimeout = cfg.ElectionTimeout
+	rc.LeaderLeaseTimeout = cfg.LeaderLeaseTimeout
+	rc.NoSnapshotRestoreOnStart = current
+	rc.NoLegacyTelemetry = true
+	// A removed member must keep answering, with ErrNotLeader: the packer relies on Raft outliving it.
+	rc.ShutdownOnRemove = false
+
+	trans := newTransport(cfg, logger)
+	if err := found(cfg, rc, cache, store, snapshots, trans); err != nil {
+		return nil, errors.Join(err, closeTransport(trans))
+	}
+	r, err := raft.NewRaft(rc, f, cache, store, snapshots, trans)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("consensus: start raft: %w", err), closeTransport(trans))
+	}
+	f.running.Store(true)
+	n := &Node{
+		cfg: cfg, log: cfg.Logger, raft: r, trans: trans, store: store, fsm: f,
+		metrics: newMetrics(), stopping: make(chan struct{}), guard: make(chan struct{}),
+	}
+	if n.packer, err = newPacker(cfg, r, f, n.metrics, n.stopping); err != nil {
+		return nil, errors.Join(err, r.Shutdown().Error())
+	}
+	n.reader = newReader(n)
+	n.run()
+	return n, nil
+}
+
+// maxAppendEntries bounds the entries sent to a follower, or applied, at once. Entries are packs already, so a few are
+// enough, and sixteen of the largest are 16 MiB of memory.
+const maxAppendEntries = 16
+
+// run starts the background goroutines and, in a cluster of one, the election.
+func (n *Node) run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	n.cancel = cancel
+	events := make(chan raft.Observation, 1)
+	n.raft.RegisterObserver(raft.NewObserver(events, false, func(o *raft.Observation) bool {
+		_, ok := o.Data.(raft.LeaderObservation)
+		return ok
+	}))
+	go n.packer.run()
+	n.work.Go(func() { n.reader.run(ctx) })
+	n.work.Go(func() { n.watch(ctx, events) })
+	go func() {
+		defer close(n.guard)
+		select {
+		case <-n.fsm.halted:
+			n.log.Error("the state machine cannot continue; this node stops applying and leads no more", "error", n.fsm.err())
+			n.stopOnce.Do(n.stop)
+		case <-n.stopping:
+		}
+	}()
+	if n.soleVoter() {
+		n.work.Go(n.elect)
+	}
+}
+
+// elect makes the only voter stand for election now instead of after HeartbeatTimeout. It sends itself the message with
+// which a leader hands over; its own vote is the majority, so nobody can be disturbed. If it fails the timeout remains.
+func (n *Node) elect() {
+	err := n.trans.TimeoutNow(raft.ServerID(n.cfg.ID), n.trans.LocalAddr(),
+		&raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}}, &raft.TimeoutNowResponse{})
+	if err != nil {
+		n.log.Debug("no early election", "error", err)
+	}
+}
+
+// watch follows changes of leadership. A dropped event is no loss: one more is waiting, and the state is read anew.
+func (n *Node) watch(ctx context.Context, events <-chan raft.Observation) {
+	for {
+		select {
+		case <-events:
+		case <-ctx.Done():
+			return
+		}
+		n.changes.wake()
+		n.openTerm(ctx)
+	}
+}
+
+// retryTerm is the pause before another try to open a term, after an attempt to hand it over came in between.
+const retryTerm = 20 * time.Millisecond
+
+// openTerm is a new leader's first act: it commits an empty pack. Once that is applied, so is everything acknowledged in
+// earlier terms, which the reads rely on.
+func (n *Node) openTerm(ctx context.Context) {
+	for n.raft.State() == raft.Leader {
+		term := n.raft.CurrentTerm()
+		if t := n.tenure.Load(); t != nil && t.term == term {
+			return
+		}
+		r := n.packer.propose(ctx, nil, true, true)
+		if r.err == nil && n.raft.State() == raft.Leader && n.raft.CurrentTerm() == term {
+			n.tenure.Store(&tenure{term, r.index})
+			n.changes.wake()
+			n.log.Info("leading", "term", term, "index", r.index)
+			n.updateAddress()
+			return
+		}
+		select {
+		case <-time.After(retryTerm):
+		case <-n.stopping:
+			return
+		}
+	}
+}
+
+// Propose replicates one command and returns what StateMachine.Apply answered to it, after it is committed and applied in
+// memory here. command must not be modified afterwards, even if Propose returned early. See the package comment for
+// what each error says about the outcome.
+func (n *Node) Propose(ctx context.Context, command []byte) (any, error) {
+	if commandSize(len(command)) > n.cfg.MaxPackBytes {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d fit", ErrTooLarge, len(command), n.cfg.MaxPackBytes)
+	}
+	r := n.propose(ctx, command, false)
+	return r.outcome, r.err
+}
+
+// Tick commits an empty pack, so that the state machine's clock reaches the present and what is due expires. Commands
+// that wait at the same moment share the pack.
+func (n *Node) Tick(ctx context.Context) error {
+	return n.propose(ctx, nil, true).err
+}
+
+func (n *Node) propose(ctx context.Context, command []byte, tick bool) proposalResult {
+	if err := n.open(); err != nil {
+		return proposalResult{err: err}
+	}
+	if err := ctx.Err(); err != nil {
+		return proposalResult{err: contextError(ctx)}
+	}
+	if n.raft.State() != raft.Leader {
+		return proposalResult{err: ErrNotLeader}
+	}
+	return n.packer.propose(ctx, command, tick, false)
+}
+
+// Read returns when the state machine may be read at the given consistency. It answers ErrNotLeader on a node that cannot say so.
+func (n *Node) Read(ctx context.Context, c Consistency) error {
+	if err := n.open(); err != nil {
+		return err
+	}
+	switch c {
+	case Local:
+		return nil
+	case Leader:
+		_, err := n.awaitTenure(ctx)
+		return err
+	case Linearizable:
+		return n.reader.read(ctx)
+	default:
+		return fmt.Errorf("consensus: unknown consistency %d", c)
+	}
+}
+
+// WaitLeader returns when the cluster has a leader that this node knows; if it is this node, when it is ready to serve.
+func (n *Node) WaitLeader(ctx context.Context) error {
+	return n.await(ctx, &n.changes, func() (bool, error) {
+		if err := n.open(); err != nil {
+			return false, err
+		}
+		if n.raft.State() == raft.Leader {
+			_, ok := n.currentTenure()
+			return ok, nil
+		}
+		_, id := n.raft.LeaderWithID()
+		return id != "" && id != raft.ServerID(n.cfg.ID), nil
+	})
+}
+
+// Snapshot takes a snapshot now and trims the log. It does nothing if nothing was applied since Open.
+func (n *Node) Snapshot(ctx context.Context) error {
+	return n.operate(ctx, func() error {
+		err := n.raft.Snapshot().Error()
+		if errors.Is(err, raft.ErrNothingNewToSnapshot) {
+			return nil
+		}
+		return err
+	})
+}
+
+// Halted is closed when the state machine could not continue. Err then says why.
+func (n *Node) Halted() <-chan struct{} {
+	return n.fsm.halted
+}
+
+// Err returns nil, or an error that wraps ErrHalted and the reason why the node halted.
+func (n *Node) Err() error {
+	return n.fsm.err()
+}
+
+// Close commits what waits, hands the leadership over if another member can take it, and stops. It returns when
+// nothing of the node runs any more; later calls return the same.
+func (n *Node) Close() error {
+	n.stopOnce.Do(n.stop)
+	n.end.Do(func() {
+		<-n.guard
+		n.endErr = n.store.Close()
+	})
+	return n.endErr
+}
+
+// stop ends everything but the log. Raft goes last, because it does not answer what it drops when it shuts down.
+func (n *Node) stop() {
+	n.mu.Lock()
+	n.stopped = true
+	close(n.stopping)
+	n.mu.Unlock()
+
+	<-n.packer.done
+	n.ops.Wait()
+	if n.fsm.err() == nil && n.raft.State() == raft.Leader && !n.soleVoter() {
+		if err := n.raft.LeadershipTransfer().Error(); err != nil {
+			n.log.Warn("stopping without handing the leadership over", "error", err)
+		}
+	}
+	n.cancel()
+	n.work.Wait()
+	if err := n.raft.Shutdown().Error(); err != nil {
+		n.log.Warn("raft did not stop cleanly", "error", err)
+	}
+}
+
+// open returns nil while the node accepts work, else why not.
+func (n *Node) open() error {
+	select {
+	case <-n.stopping:
+		return n.refusal()
+	default:
+		return n.fsm.err()
+	}
+}
+
+// refusal says why a stopped node does nothing.
+func (n *Node) refusal() error {
+	if err := n.fsm.err(); err != nil {
+		return err
+	}
+	return ErrClosed
+}
+
+// operate runs an operation that waits for Raft. When ctx ends first the operation goes on, unobserved; Close waits for it.
+func (n *Node) operate(ctx context.Context, operation func() error) error {
+	n.mu.Lock()
+	if n.stopped {
+		n.mu.Unlock()
+		return n.refusal()
+	}
+	n.ops.Add(1)
+	n.mu.Unlock()
+
+	result := make(chan error, 1)
+	go func() {
+		defer n.ops.Done()
+		result <- operation()
+	}()
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		return contextError(ctx)
+	}
+}
