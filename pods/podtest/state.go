@@ -1,0 +1,313 @@
+package podtest
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"tamv.internal/tamv/store"
+	"tamv.internal/tamv/store/bookpi"
+	"tamv.internal/tamv/tap"
+)
+
+// Epoch is the clock of a new State: 2026-01-01T00:00:00Z.
+var Epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// State is a state machine in memory. It is safe for concurrent use; one batch
+// is applied at a time.
+type State struct {
+	mu        sync.RWMutex // guards all below
+	clock     int64        // microseconds
+	version   uint64
+	records   map[store.Key]item
+	counters  map[store.Key]int64
+	sequences map[store.Key][][]byte
+	balances  map[account]store.Amount
+	requests  map[request]store.Receipt
+	observers map[string][]func([]store.Change, bool)
+	ledger    []store.Record
+	positions map[bookpi.Hash]uint64
+	tiles     map[tile][]bookpi.Hash
+	tree      bookpi.Tree
+	head      bookpi.Hash
+}
+
+type item struct {
+	value   []byte
+	version uint64
+	expires int64
+}
+
+type account struct {
+	key      store.Key
+	currency string
+}
+
+// request is what makes a batch a repetition: as in the store, the id within
+// its tenant and first actor.
+type request struct {
+	id            uuid.UUID
+	tenant, actor string
+}
+
+type tile struct {
+	level uint8
+	index uint64
+}
+
+// tileWidth is the number of hashes in a full tile of height 8.
+const tileWidth = 256
+
+var (
+	_ store.View      = (*State)(nil)
+	_ store.Ledger    = (*State)(nil)
+	_ store.Committer = (*State)(nil)
+)
+
+// NewState returns an empty state whose clock stands at [Epoch].
+func NewState() *State {
+	return &State{
+		clock:   Epoch.UnixMicro(),
+		records: map[store.Key]item{}, counters: map[store.Key]int64{}, sequences: map[store.Key][][]byte{},
+		balances: map[account]store.Amount{}, requests: map[request]store.Receipt{},
+		observers: map[string][]func([]store.Change, bool){},
+		positions: map[bookpi.Hash]uint64{}, tiles: map[tile][]bookpi.Hash{},
+	}
+}
+
+// Observe calls fn with the changes of a space, inside Commit.
+func (s *State) Observe(space string, fn func(changes []store.Change, reset bool)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.observers[space] = append(s.observers[space], fn)
+}
+
+// Advance moves the clock forward; what expires meanwhile is gone.
+func (s *State) Advance(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clock += d.Microseconds()
+}
+
+// Forget drops the memory of past requests, as the store does after
+// [store.IdempotencyWindow].
+func (s *State) Forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.requests)
+}
+
+// Clock is the machine's time in microseconds.
+func (s *State) Clock() int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.clock
+}
+
+// Get returns the record at k.
+func (s *State) Get(k store.Key) (store.Item, bool, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	r, ok := s.live(k)
+	return store.Item{Key: k, Value: r.value, Version: r.version, Expires: r.expires}, ok, nil
+}
+
+func (s *State) live(k store.Key) (item, bool) {
+	r, ok := s.records[k]
+	if !ok || r.expires != 0 && r.expires <= s.clock {
+		return item{}, false
+	}
+	return r, true
+}
+
+// Scan calls fn for the records below prefix in key order.
+func (s *State) Scan(prefix, from store.Key, fn func(store.Item) bool) error {
+	s.mu.RLock()
+	var found []store.Item
+	for k := range s.records {
+		if r, ok := s.live(k); ok && strings.HasPrefix(string(k), string(prefix)) && k >= from {
+			found = append(found, store.Item{Key: k, Value: r.value, Version: r.version, Expires: r.expires})
+		}
+	}
+	s.mu.RUnlock()
+	slices.SortFunc(found, func(a, b store.Item) int { return strings.Compare(string(a.Key), string(b.Key)) })
+	for _, i := range found {
+		if !fn(i) {
+			break
+		}
+	}
+	return nil
+}
+
+// Counter is the value of a counter.
+func (s *State) Counter(k store.Key) (int64, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.counters[k], nil
+}
+
+// Sequence calls fn for the values of a sequence from number first on.
+func (s *State) Sequence(k store.Key, first uint64, fn func(uint64, []byte) bool) error {
+	s.mu.RLock()
+	values := s.sequences[k]
+	s.mu.RUnlock()
+	for n := max(first, 1); n <= uint64(len(values)); n++ {
+		if !fn(n, values[n-1]) {
+			break
+		}
+	}
+	return nil
+}
+
+// SequenceLast is the number of a sequence's last value.
+func (s *State) SequenceLast(k store.Key) (uint64, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return uint64(len(s.sequences[k])), nil
+}
+
+// Balance is an account's balance in a currency.
+func (s *State) Balance(k store.Key, currency string) (store.Amount, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.balances[account{k, currency}], nil
+}
+
+// fingerprint is everything that a batch can change, for comparing two moments.
+func (s *State) fingerprint() map[string]string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	all := map[string]string{"ledger": s.tree.Root().String()}
+	for k := range s.records {
+		if r, ok := s.live(k); ok {
+			all["record "+string(k)] = strconv.FormatUint(r.version, 10) + " " + string(r.value)
+		}
+	}
+	for k, n := range s.counters {
+		all["counter "+string(k)] = strconv.FormatInt(n, 10)
+	}
+	for k, values := range s.sequences {
+		all["sequence "+string(k)] = string(slices.Concat(values...)) + strconv.Itoa(len(values))
+	}
+	for a, balance := range s.balances {
+		all["balance "+string(a.key)+" "+a.currency] = balance.String()
+	}
+	return all
+}
+
+// Commit applies a batch, or changes nothing and says why.
+func (s *State) Commit(ctx context.Context, b store.Batch) (store.Receipt, error) {
+	if err := ctx.Err(); err != nil {
+		return store.Receipt{}, tap.AsError(err)
+	}
+	if _, err := store.EncodeBatch(b); err != nil {
+		return store.Receipt{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id := request{b.RequestID, b.Tenant, b.Evidence[0].Actor}
+	if receipt, ok := s.requests[id]; ok {
+		receipt.Duplicate = true
+		return receipt, nil
+	}
+	s.clock++
+	var appended []uint64
+	changes := s.expire()
+	expired, undo := len(changes), s.copy()
+	for _, op := range b.Ops {
+		if err := s.apply(op, &appended, &changes); err != nil {
+			s.records, s.counters, s.sequences, s.balances = undo.records, undo.counters, undo.sequences, undo.balances
+			s.version = undo.version
+			s.notify(changes[:expired])
+			return store.Receipt{}, err
+		}
+	}
+	receipt := s.record(b)
+	receipt.Appended = appended
+	s.requests[id] = receipt
+	s.notify(changes)
+	return receipt, nil
+}
+
+// copy keeps what a refused batch must not change. Values are never written in
+// place, so shallow copies do.
+func (s *State) copy() *State {
+	return &State{
+		version: s.version,
+		records: maps.Clone(s.records), counters: maps.Clone(s.counters),
+		sequences: maps.Clone(s.sequences), balances: maps.Clone(s.balances),
+	}
+}
+
+// expire removes the records that the clock has overtaken.
+func (s *State) expire() []store.Change {
+	var changes []store.Change
+	for _, k := range slices.Sorted(maps.Keys(s.records)) {
+		if _, ok := s.live(k); !ok {
+			s.version++
+			delete(s.records, k)
+			changes = append(changes, store.Change{Key: k, Version: s.version})
+		}
+	}
+	return changes
+}
+
+func (s *State) apply(op store.Op, appended *[]uint64, changes *[]store.Change) error {
+	old, exists := s.live(op.Key)
+	switch op.Type {
+	case store.OpCreate, store.OpPut:
+		if exists && op.Type == store.OpCreate {
+			return &store.ConflictError{Op: op.Type, Key: op.Key}
+		}
+		s.version++
+		s.records[op.Key] = item{value: append([]byte{}, op.Value...), version: s.version}
+		*changes = append(*changes, store.Change{Key: op.Key, Value: s.records[op.Key].value, Version: s.version})
+	case store.OpDelete:
+		if exists {
+			s.version++
+			delete(s.records, op.Key)
+			*changes = append(*changes, store.Change{Key: op.Key, Version: s.version})
+		}
+	case store.OpCheck:
+		if old.version != uint64(op.Number) {
+			return &store.ConflictError{Op: op.Type, Key: op.Key}
+		}
+	case store.OpExpire:
+		if !exists {
+			return &store.ConflictError{Op: op.Type, Key: op.Key}
+		}
+		old.expires = op.Number
+		s.records[op.Key] = old
+	case store.OpAdd:
+		s.counters[op.Key] += op.Number
+	case store.OpAppend:
+		s.sequences[op.Key] = append(slices.Clip(s.sequences[op.Key]), append([]byte{}, op.Value...))
+		*appended = append(*appended, uint64(len(s.sequences[op.Key])))
+	case store.OpPost:
+		a := account{op.Key, op.Currency}
+		s.balances[a] = s.balances[a].Plus(op.Amount)
+	}
+	return nil
+}
+
+func (s *State) notify(changes []store.Change) {
+	for space, observers := range s.observers {
+		var own []store.Change
+		for _, c := range changes {
+			if c.Key.Space() == space {
+				own = append(own, c)
+			}
+		}
+		for _, observe := range observers {
+			if len(own) > 0 {
+				observe(own, false)
+			}
+		}
+	}
+}
