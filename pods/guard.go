@@ -3,6 +3,8 @@ package pods
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
@@ -36,6 +38,7 @@ func NewGuard(m Manifest) *Guard {
 		Timeout:      breakerCooldown,
 		ReadyToTrip:  func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= breakerFailures },
 		IsSuccessful: func(err error) bool { return err == nil || !podsFault(err) },
+		IsExcluded:   func(err error) bool { return errors.Is(err, errCallerLeft) },
 	})}
 }
 
@@ -49,6 +52,14 @@ func podsFault(err error) bool {
 	return false
 }
 
+var (
+	// errBudget ends a call that took longer than its pod's budget.
+	errBudget = errors.New("the pod's budget is spent")
+	// errCallerLeft marks a call whose caller went away or ran out of time
+	// first, which says nothing about the pod.
+	errCallerLeft = errors.New("the caller did not wait")
+)
+
 // Open says whether the breaker refuses calls now.
 func (g *Guard) Open() bool { return g.breaker.State() == gobreaker.StateOpen }
 
@@ -57,7 +68,7 @@ func (g *Guard) Open() bool { return g.breaker.State() == gobreaker.StateOpen }
 // is an Internal error of that pod, not the end of the process.
 func guarded[T any](ctx context.Context, g *Guard, fn func(context.Context) (T, error)) (T, error) {
 	out, err := g.breaker.Execute(func() (any, error) {
-		ctx, cancel := context.WithTimeout(ctx, g.budget)
+		ctx, cancel := context.WithTimeoutCause(ctx, g.budget, errBudget)
 		defer cancel()
 		type answer struct {
 			value T
@@ -67,7 +78,7 @@ func guarded[T any](ctx context.Context, g *Guard, fn func(context.Context) (T, 
 		go func() {
 			defer func() {
 				if p := recover(); p != nil {
-					done <- answer{err: tap.E(g.name, tap.Internal, "the pod failed")}
+					done <- answer{err: tap.Wrap(g.name, tap.Internal, fmt.Errorf("panic: %v\n%s", p, debug.Stack()), "the pod failed")}
 				}
 			}()
 			value, err := fn(ctx)
@@ -75,12 +86,12 @@ func guarded[T any](ctx context.Context, g *Guard, fn func(context.Context) (T, 
 		}()
 		select {
 		case a := <-done:
-			return a.value, a.err
-		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return nil, tap.E(g.name, tap.Timeout, "pod %s took longer than its budget of %s", g.name, g.budget)
+			if a.err == nil || ctx.Err() == nil {
+				return a.value, a.err
 			}
-			return nil, tap.AsError(ctx.Err())
+			return nil, g.interrupted(ctx)
+		case <-ctx.Done():
+			return nil, g.interrupted(ctx)
 		}
 	})
 	var zero T
@@ -93,6 +104,14 @@ func guarded[T any](ctx context.Context, g *Guard, fn func(context.Context) (T, 
 	}
 	value, _ := out.(T)
 	return value, nil
+}
+
+// interrupted says why a call ended before its pod answered.
+func (g *Guard) interrupted(ctx context.Context) error {
+	if context.Cause(ctx) == errBudget {
+		return tap.E(g.name, tap.Timeout, "pod %s took longer than its budget of %s", g.name, g.budget)
+	}
+	return tap.AsError(fmt.Errorf("%w: %w", errCallerLeft, ctx.Err()))
 }
 
 // Run calls a route of the guarded pod.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -64,14 +65,28 @@ type violation struct {
 	Message string `json:"message"`
 }
 
+// Bounds of what an error repeats of a body.
+const (
+	maxViolations    = 10
+	maxViolationText = 200 // bytes
+)
+
 func violations(e *jsonschema.ValidationError) []violation {
 	var out []violation
 	for _, unit := range e.BasicOutput().Errors {
-		if unit.Error != nil && len(out) < 10 {
-			out = append(out, violation{unit.InstanceLocation, unit.Error.String()})
+		if unit.Error != nil && len(out) < maxViolations {
+			out = append(out, violation{shorten(unit.InstanceLocation), shorten(unit.Error.String())})
 		}
 	}
 	return out
+}
+
+// shorten cuts a text that may quote a large body, between characters.
+func shorten(s string) string {
+	if len(s) <= maxViolationText {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxViolationText], "") + "..."
 }
 
 // DecodeStrict parses exactly one JSON value and refuses what encoding/json

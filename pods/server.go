@@ -109,6 +109,9 @@ func (s *Server) serve(ctx context.Context, r *tap.Request, row *Row, params map
 	return result.render()
 }
 
+// maxQueryValue bounds one query parameter, in bytes.
+const maxQueryValue = 1024
+
 // validate checks the query and the body against the row.
 func (row *Row) validate(r *tap.Request) (map[string]string, error) {
 	values, err := r.Query()
@@ -127,8 +130,9 @@ func (row *Row) validate(r *tap.Request) (map[string]string, error) {
 				return nil, tap.E("pods.query", tap.Invalid, "query parameter %q must be a whole number", name).WithCode("query")
 			}
 		}
-		if !known || len(sent) != 1 {
-			return nil, tap.E("pods.query", tap.Invalid, "query parameter %q is unknown or given twice", name).WithCode("query")
+		if !known || len(sent) != 1 || len(sent[0]) > maxQueryValue || !isText(sent[0]) {
+			return nil, tap.E("pods.query", tap.Invalid, "a query parameter is unknown, given twice, longer than %d bytes or not text", maxQueryValue).
+				WithCode("query")
 		}
 		query[name] = sent[0]
 	}
@@ -147,6 +151,9 @@ func (s *Server) runAndCommit(ctx context.Context, row *Row, call *Call) (*Resul
 	for attempt := 1; ; attempt++ {
 		call.Now = s.now()
 		result, err := s.guards[row.Pod].Run(ctx, row.Run, call)
+		if err == nil && result == nil {
+			err = tap.E("pods.run", tap.Internal, "pod %s answered nothing", row.Pod)
+		}
 		if err != nil || !result.Commits() {
 			return result, err
 		}

@@ -2,8 +2,11 @@ package pods
 
 import (
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"tamv.internal/tamv/tap"
 )
@@ -21,8 +24,8 @@ type Row struct {
 }
 
 // NewTable builds the table from the pods' manifests. It refuses a route
-// without roles, Anyone beside another role, and two routes for the same
-// requests.
+// without roles, a role that nobody can hold, Anyone beside another role, and
+// two routes for the same requests.
 func NewTable(all ...Pod) (*Table, error) {
 	t := &Table{}
 	for _, pod := range all {
@@ -47,22 +50,39 @@ func (t *Table) check(row Row) error {
 		return fmt.Errorf("pods: %s %s of pod %s names no role", row.Method, row.Pattern, row.Pod)
 	case len(row.Roles) > 1 && slices.Contains(row.Roles, tap.Anyone):
 		return fmt.Errorf("pods: %s %s of pod %s mixes anyone with other roles", row.Method, row.Pattern, row.Pod)
+	case !slices.Contains(row.Roles, tap.Anyone) && slices.ContainsFunc(row.Roles, unknownRole):
+		return fmt.Errorf("pods: %s %s of pod %s names a role that does not exist", row.Method, row.Pattern, row.Pod)
 	case row.Run == nil || !strings.HasPrefix(row.Pattern, "/"):
 		return fmt.Errorf("pods: %s %s of pod %s is incomplete", row.Method, row.Pattern, row.Pod)
 	}
 	for _, other := range t.rows {
-		if other.Method == row.Method && other.Pattern == row.Pattern {
+		if other.Method == row.Method && other.shape() == row.shape() {
 			return fmt.Errorf("pods: %s %s is served by %s and by %s", row.Method, row.Pattern, other.Pod, row.Pod)
 		}
 	}
 	return nil
 }
 
+func unknownRole(r tap.Role) bool { return !slices.Contains(tap.Roles(), r) }
+
+// shape is the pattern without the names of its parameters.
+func (r *Row) shape() string {
+	shape := slices.Clone(r.segments)
+	for i, s := range shape {
+		if _, free := parameter(s); free {
+			shape[i] = "{}"
+		}
+	}
+	return strings.Join(shape, "/")
+}
+
 // Rows lists the table in registration order.
 func (t *Table) Rows() []Row { return t.rows }
 
-// Match finds the row for a request. A literal segment wins over a {name}. The
-// error is NotFound, with the allowed methods when only the method is wrong.
+// Match finds the row for a request by its escaped path and returns the values
+// of its {name} segments, unescaped. A literal segment wins over a {name}. The
+// error is NotFound, with the allowed methods when only the method is wrong,
+// also for a segment that is not text (bad escapes, bad UTF-8, control bytes).
 func (t *Table) Match(method, path string) (*Row, map[string]string, error) {
 	segments := strings.Split(path, "/")
 	var best *Row
@@ -81,7 +101,11 @@ func (t *Table) Match(method, path string) (*Row, map[string]string, error) {
 		}
 	}
 	if best != nil {
-		return best, best.params(segments), nil
+		params, ok := best.params(segments)
+		if !ok {
+			return nil, nil, tap.E("pods.route", tap.NotFound, "a part of the path is not text")
+		}
+		return best, params, nil
 	}
 	if len(allowed) > 0 {
 		return nil, nil, tap.E("pods.route", tap.NotFound, "this path does not answer %s", method).
@@ -122,15 +146,26 @@ func (r *Row) literals() int {
 	return n
 }
 
-func (r *Row) params(segments []string) map[string]string {
-	var params map[string]string
+func (r *Row) params(segments []string) (params map[string]string, ok bool) {
 	for i, s := range r.segments {
-		if name, free := parameter(s); free {
-			if params == nil {
-				params = map[string]string{}
-			}
-			params[name] = segments[i]
+		name, free := parameter(s)
+		if !free {
+			continue
 		}
+		if params == nil {
+			params = map[string]string{}
+		}
+		value, err := url.PathUnescape(segments[i])
+		if err != nil || !isText(value) {
+			return nil, false
+		}
+		params[name] = value
 	}
-	return params
+	return params, true
+}
+
+// isText says whether s is UTF-8 without control characters: fit to be part of
+// a key, a log line or a message.
+func isText(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }

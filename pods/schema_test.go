@@ -1,0 +1,232 @@
+package pods
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"pgregory.net/rapid"
+
+	"tamv.internal/tamv/tap"
+)
+
+var sample = MustSchema(`{
+	"type": "object", "additionalProperties": false, "required": ["name", "amount"],
+	"properties": {
+		"name": {"type": "string", "minLength": 1, "maxLength": 8},
+		"amount": {"type": "number", "minimum": -10, "maximum": 10},
+		"tags": {"type": "array", "maxItems": 3, "items": {"enum": ["a", "b"]}}
+	}
+}`)
+
+// Feature: tamv-hardened-backend, Property 12: Schema Validation Enforcement
+func TestSchemaAcceptsExactlyWhatItSays(t *testing.T) {
+	run := 0
+	b := newBench(t, pod{Name: "p", Routes: []Route{{
+		Method: "POST", Pattern: "/p", Roles: []tap.Role{tap.Citizen}, Body: sample,
+		Run: func(_ context.Context, c *Call) (*Result, error) { run++; return &Result{Body: c.Body}, nil },
+	}}})
+	rapid.Check(t, func(t *rapid.T) {
+		body := object{
+			"name":   rapid.StringN(1, 8, -1).Draw(t, "name"),
+			"amount": rapid.Float64Range(-10, 10).Draw(t, "amount"),
+			"tags":   rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b"}), 0, 3).Draw(t, "tags"),
+		}
+		spoil := rapid.SampledFrom([]string{"no", "type", "missing", "extra", "range", "length", "enum", "items", "root"}).Draw(t, "spoil")
+		var sent any = body
+		switch spoil {
+		case "type":
+			body["name"] = rapid.SampledFrom([]any{1, true, nil, []int{}, object{}}).Draw(t, "wrong type")
+		case "missing":
+			delete(body, rapid.SampledFrom([]string{"name", "amount"}).Draw(t, "missing"))
+		case "extra":
+			body[rapid.StringMatching(`x[a-z]{0,8}`).Draw(t, "extra")] = 1
+		case "range":
+			body["amount"] = rapid.SampledFrom([]any{10.5, -1e300, json.Number("1e999"), json.Number("-11")}).Draw(t, "out of range")
+		case "length":
+			body["name"] = rapid.SampledFrom([]string{"", "ninechars"}).Draw(t, "wrong length")
+		case "enum":
+			body["tags"] = []string{"c"}
+		case "items":
+			body["tags"] = []string{"a", "a", "a", "a"}
+		case "root":
+			sent = rapid.SampledFrom([]any{nil, 1, "x", []any{body}}).Draw(t, "root")
+		}
+		raw, err := json.Marshal(sent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := run
+		response, err := b.Serve(t.Context(), request("POST", "/p", "", string(raw)))
+		if spoil == "no" {
+			if err != nil || !bytes.Equal(response.Body, raw) {
+				t.Fatalf("%s is refused or changed: %v", raw, err)
+			}
+			return
+		}
+		if !tap.IsKind(err, tap.Invalid) || codeOf(err) != "schema" || run != before {
+			t.Fatalf("%s: %v, the pod ran %d times", raw, err, run-before)
+		}
+	})
+}
+
+func TestViolationsNameTheirPlace(t *testing.T) {
+	err := sample.Validate([]byte(`{"name": 5, "tags": ["a", "z"]}`))
+	var e *tap.Error
+	if !errors.As(err, &e) || e.Code != "schema" {
+		t.Fatalf("got %v", err)
+	}
+	listed := e.Details["violations"].([]violation)
+	places := map[string]bool{}
+	for _, v := range listed {
+		places[v.Path] = true
+		if v.Message == "" {
+			t.Errorf("%q has no message", v.Path)
+		}
+	}
+	if !places["/name"] || !places["/tags/1"] {
+		t.Errorf("violations %v", listed)
+	}
+}
+
+// An error does not send a large body back.
+func TestViolationsAreBounded(t *testing.T) {
+	s := MustSchema(`{"type": "object", "additionalProperties": {"type": "array", "items": {"const": 1}}, "propertyNames": {"maxLength": 4}}`)
+	long := strings.Repeat("ñ", 100_000)
+	var many strings.Builder
+	for range 5000 {
+		many.WriteString(`"x",`)
+	}
+	for _, body := range []string{`{"` + long + `": [2]}`, `{"a": [` + many.String() + `2]}`, `{"a": "` + long + `"}`} {
+		err := s.Validate([]byte(body))
+		if codeOf(err) != "schema" {
+			t.Fatalf("got %v", err)
+		}
+		out, err := json.Marshal(tap.AsError(err).Details)
+		if err != nil || len(out) > 10_000 || !utf8.Valid(out) {
+			t.Errorf("%d bytes of violations, %v", len(out), err)
+		}
+	}
+}
+
+func TestDecodeStrictRefuses(t *testing.T) {
+	nested := func(n int, open, value, end string) string {
+		return strings.Repeat(open, n) + value + strings.Repeat(end, n)
+	}
+	for name, c := range map[string]struct{ body, code string }{
+		"nothing":                  {"", "json"},
+		"spaces":                   {"  ", "json"},
+		"cut short":                {`{"a":`, "json"},
+		"cut in a string":          {`{"a":"x`, "json"},
+		"two values":               {`{} {}`, "json"},
+		"trailing bytes":           {`{}x`, "json"},
+		"trailing comma":           {`[1,]`, "json"},
+		"NaN":                      {`{"amount": NaN}`, "json"},
+		"infinity":                 {`{"amount": Infinity}`, "json"},
+		"minus infinity":           {`[-Infinity]`, "json"},
+		"hexadecimal":              {`[0x10]`, "json"},
+		"leading zero":             {`[01]`, "json"},
+		"comment":                  {`{} // x`, "json"},
+		"single quotes":            {`{'a':1}`, "json"},
+		"control byte in a string": {"\"a\nb\"", "json"},
+		"byte order mark":          {"\ufeff{}", "json"},
+		"duplicate key":            {`{"a":1,"a":2}`, "json"},
+		"duplicate key, escaped":   {`{"a":1,"\u0061":2}`, "json"},
+		"duplicate key, deep":      {`[{"x":{"a":1,"b":2,"a":1}}]`, "json"},
+		"deep arrays":              {nested(MaxDepth+1, "[", "1", "]"), "json"},
+		"deep objects":             {nested(MaxDepth+1, `{"a":`, "1", "}"), "json"},
+		"a million brackets":       {strings.Repeat("[", 1_000_000), "json"},
+		"bad UTF-8":                {"\"\xff\"", "utf8"},
+		"surrogate in UTF-8":       {"\"\xed\xa0\x80\"", "utf8"},
+		"overlong":                 {"\"\xc0\xaf\"", "utf8"},
+		"Latin-1":                  {"\"\xf1\"", "utf8"},
+	} {
+		v, err := DecodeStrict([]byte(c.body))
+		if v != nil || !tap.IsKind(err, tap.Invalid) || codeOf(err) != c.code {
+			t.Errorf("%s: %v, %v", name, v, err)
+		}
+	}
+}
+
+func TestDecodeStrictKeepsWhatWasSent(t *testing.T) {
+	v, err := DecodeStrict([]byte(` {"n": 12345678901234567890.123456789, "e": 1e400, "l": [true, null, "\u00f1"]} `))
+	want := object{
+		"n": json.Number("12345678901234567890.123456789"), "e": json.Number("1e400"), "l": []any{true, nil, "ñ"},
+	}
+	if err != nil || !reflect.DeepEqual(v, any(want)) {
+		t.Errorf("got %v, %v", v, err)
+	}
+	if _, err := DecodeStrict([]byte(strings.Repeat("[", MaxDepth) + strings.Repeat("]", MaxDepth))); err != nil {
+		t.Errorf("depth %d: %v", MaxDepth, err)
+	}
+}
+
+// An error about a body does not quote it: bodies hold personal text.
+func TestJSONErrorsDoNotQuoteTheBody(t *testing.T) {
+	_, err := DecodeStrict([]byte(`{"diagnosis": secret}`))
+	if body := tap.AsError(err).Body("", time.Now(), tap.English); strings.Contains(body.Error.Message, "secret") {
+		t.Errorf("the message is %q", body.Error.Message)
+	}
+}
+
+func TestMustSchemaRefusesWrongSchemas(t *testing.T) {
+	for _, source := range []string{``, `{`, `{"type": "thing"}`, `{"$ref": "https://example.com/x.json"}`, `{"pattern": "("}`} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%q compiles", source)
+				}
+			}()
+			MustSchema(source)
+		}()
+	}
+	if string(sample.Source()[:1]) != "{" {
+		t.Error("the source is lost")
+	}
+}
+
+// FuzzDecodeStrict compares with encoding/json, which is laxer in known ways
+// only: it reads more deeply, keeps the last of two keys and forgives UTF-8.
+func FuzzDecodeStrict(f *testing.F) {
+	for _, seed := range []string{`{}`, `[1, 2.5e-3, "x", null]`, `{"a":{"b":[true]}}`, `{"a":1,"a":2}`, `[1,]`, "\"\xff\"", `"\ud800"`, strings.Repeat("[", 40)} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		strict, err := DecodeStrict(body)
+		if err != nil {
+			if !tap.IsKind(err, tap.Invalid) {
+				t.Fatalf("kind of %v", err)
+			}
+			lax := errors.Is(err, errDepth) || errors.Is(err, errDuplicate) || !utf8.Valid(body)
+			if json.Valid(body) && !lax {
+				t.Fatalf("%q is refused: %v", body, err)
+			}
+			return
+		}
+		d := json.NewDecoder(bytes.NewReader(body))
+		d.UseNumber()
+		var plain any
+		if err := d.Decode(&plain); err != nil || !json.Valid(body) {
+			t.Fatalf("%q is accepted, encoding/json says %v", body, err)
+		}
+		if !reflect.DeepEqual(strict, plain) {
+			t.Fatalf("%q reads as %v, encoding/json reads %v", body, strict, plain)
+		}
+	})
+}
+
+func BenchmarkValidate(b *testing.B) {
+	body := []byte(`{"name": "ana", "amount": 7, "tags": ["a", "b"]}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := sample.Validate(body); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
