@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"tamv.internal/tamv/store/bookpi"
 	"tamv.internal/tamv/tap"
 )
@@ -66,7 +68,8 @@ type packApply struct {
 	leaves  []bookpi.Hash
 	window  []byte // request keys of this pack
 	changes []Change
-	due     int64 // smallest expiry written by this pack; 0 = none
+	request uuid.UUID // of the batch at hand
+	due     int64     // smallest expiry written by this pack; 0 = none
 }
 
 func (p *packApply) read(b bucket, key string) ([]byte, error) {
@@ -103,6 +106,7 @@ func (p *packApply) command(c []byte) (any, error) {
 // holds.
 func (p *packApply) apply(b *Batch) (any, error) {
 	p.batch.reset()
+	p.request = b.RequestID
 	request := requestKey(b)
 	if raw, err := p.read(bucketRequests, request); err != nil {
 		return nil, err
@@ -200,14 +204,14 @@ func (p *packApply) recordOp(op *Op) (refusal, err error) {
 		value = []byte{}
 	}
 	p.batch.put(bucketRecords, string(op.Key), record{version: p.meta.version, value: value}.encode())
-	p.changes = append(p.changes, Change{op.Key, value, p.meta.version})
+	p.changes = append(p.changes, Change{Key: op.Key, Value: value, Version: p.meta.version, RequestID: p.request})
 	return nil, nil
 }
 
 func (p *packApply) remove(l *layer, k Key) {
 	p.meta.version++
 	l.put(bucketRecords, string(k), nil)
-	p.changes = append(p.changes, Change{Key: k, Version: p.meta.version})
+	p.changes = append(p.changes, Change{Key: k, Version: p.meta.version, RequestID: p.request})
 }
 
 func (p *packApply) schedule(k Key, at int64) {
@@ -243,7 +247,9 @@ func (p *packApply) append(op *Op) (uint64, error) {
 	}
 	number := readU64(raw) + 1
 	p.batch.put(bucketLasts, string(op.Key), u64(number))
-	p.batch.put(bucketSequences, sequenceKey(op.Key, number), append([]byte{}, op.Value...))
+	value := append([]byte{}, op.Value...)
+	p.batch.put(bucketSequences, sequenceKey(op.Key, number), value)
+	p.changes = append(p.changes, Change{Key: op.Key, Value: value, Number: number, RequestID: p.request})
 	return number, nil
 }
 

@@ -1,6 +1,10 @@
 package store
 
-import "tamv.internal/tamv/store/bookpi"
+import (
+	"github.com/google/uuid"
+
+	"tamv.internal/tamv/store/bookpi"
+)
 
 // Record is one ledger entry as stored.
 type Record struct {
@@ -23,10 +27,12 @@ type Ledger interface {
 	bookpi.TileReader
 }
 
-// Change is one record that Apply has just written or removed, for observers
-// that keep an index in memory.
+// Change is one record or sequence value that Apply has just written or removed, for
+// observers that keep something in memory.
 type Change struct {
-	Key     Key
-	Value   []byte // nil = removed
-	Version uint64
+	Key       Key
+	Value     []byte    // nil = removed
+	Version   uint64    // of a record
+	Number    uint64    // of a sequence's value; 0 = a record
+	RequestID uuid.UUID // of the batch; zero when the record expired
 }

@@ -51,8 +51,8 @@ type Store struct {
 	done    chan struct{}
 }
 
-// Observer is told of every record of a space that Apply wrote or removed,
-// before the batch is acknowledged. reset means that the whole state was
+// Observer is told of every record and sequence value of a space that Apply wrote
+// or removed, in order, before the batch is acknowledged. reset means that the whole state was
 // replaced: forget everything and load again. Observers run on Apply's
 // goroutine and must be quick.
 type Observer func(changes []Change, reset bool)

@@ -1,0 +1,62 @@
+package appliance
+
+import (
+	"sync/atomic"
+
+	"tamv.internal/tamv/model"
+	"tamv.internal/tamv/model/linear"
+	"tamv.internal/tamv/model/static"
+	"tamv.internal/tamv/pods/anubis"
+	"tamv.internal/tamv/pods/memory"
+	"tamv.internal/tamv/pods/spatial"
+	"tamv.internal/tamv/store"
+	"tamv.internal/tamv/tap"
+	"tamv.internal/tamv/tap/hub"
+)
+
+// engines is what lives in memory beside the state and follows it from inside
+// Apply: the directory of identities, the index of memory, the rooms' fan-out.
+type engines struct {
+	embedder   model.Embedder
+	classifier model.Classifier
+	directory  *anubis.Directory
+	memory     *memory.Pod
+	hub        *atomic.Pointer[hub.Hub] // set once the hub is there
+}
+
+func loadEngines() (engines, error) {
+	const op = "appliance.models"
+	embedder, err := static.Default()
+	if err != nil {
+		return engines{}, tap.Wrap(op, tap.Internal, err, "the built-in embedder cannot be loaded")
+	}
+	classifier, err := linear.Default()
+	if err != nil {
+		return engines{}, tap.Wrap(op, tap.Internal, err, "the built-in audit classifier cannot be loaded")
+	}
+	m, err := memory.New(memory.Config{Embedder: embedder})
+	if err != nil {
+		return engines{}, err
+	}
+	return engines{embedder, classifier, anubis.NewDirectory(), m, new(atomic.Pointer[hub.Hub])}, nil
+}
+
+func (e engines) observers() map[string][]store.Observer {
+	return map[string][]store.Observer{
+		anubis.SpaceIdentity: {e.directory.ObserveChanges},
+		memory.Space:         {e.memory.ObserveChanges},
+		spatial.SpaceHistory: {func(changes []store.Change, _ bool) {
+			if h := e.hub.Load(); h != nil {
+				relay(h, changes)
+			}
+		}},
+	}
+}
+
+// load fills the engines from a state that was just opened.
+func (e engines) load(view store.View) error {
+	if err := e.directory.Load(view); err != nil {
+		return err
+	}
+	return e.memory.Load(view)
+}
