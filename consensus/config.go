@@ -39,7 +39,11 @@ type Config struct {
 	SnapshotInterval time.Duration
 	// SnapshotThreshold is the number of log entries since the last snapshot that makes a new one due.
 	SnapshotThreshold uint64
-	// TrailingLogs is the number of entries kept behind a snapshot for members that are a little late.
+	// SnapshotBytes is the size of the log entries since the last snapshot that makes a new one due at once, unless that
+	// snapshot was larger: writing snapshots then costs no more than writing the log. At least 64 KiB.
+	SnapshotBytes int64
+	// TrailingLogs is the number of entries kept behind a snapshot for members that are a little late; fewer if they
+	// would take more than a quarter of SnapshotBytes.
 	TrailingLogs uint64
 	// RetainSnapshots is the number of snapshots kept, at least 1.
 	RetainSnapshots int
@@ -69,6 +73,7 @@ func DefaultConfig() Config {
 		QueueLength:        16 << 10,
 		SnapshotInterval:   time.Minute,
 		SnapshotThreshold:  20_000,
+		SnapshotBytes:      32 << 20,
 		TrailingLogs:       2_000,
 		RetainSnapshots:    2,
 		HeartbeatTimeout:   time.Second,
@@ -95,6 +100,7 @@ func (c Config) Validate() error {
 	require(c.QueueLength >= 1, "QueueLength %d is not positive", c.QueueLength)
 	require(c.SnapshotInterval >= 5*time.Millisecond, "SnapshotInterval %v is below 5ms", c.SnapshotInterval)
 	require(c.SnapshotThreshold >= 1, "SnapshotThreshold is 0")
+	require(c.SnapshotBytes >= 64<<10, "SnapshotBytes %d is below 64 KiB", c.SnapshotBytes)
 	require(c.RetainSnapshots >= 1, "RetainSnapshots %d is not positive", c.RetainSnapshots)
 	require(c.LeaderLeaseTimeout >= 5*time.Millisecond, "LeaderLeaseTimeout %v is below 5ms", c.LeaderLeaseTimeout)
 	require(c.HeartbeatTimeout >= c.LeaderLeaseTimeout,

@@ -20,9 +20,20 @@ type fsm struct {
 	seen    atomic.Uint64 // index of the last entry Raft handed over, commands or not; at least applied once caught up
 	moved   broadcast     // wakes when seen advances
 
+	tail     logTail      // entries since the last snapshot; belongs to Raft's apply goroutine
+	tailFull chan uint64  // receives the mean size of an entry when the tail calls for a snapshot
+	lastSize atomic.Int64 // bytes of the last snapshot
+
 	running atomic.Bool           // set when Open has read log and snapshots
 	failure atomic.Pointer[error] // why the node halted
 	halted  chan struct{}         // closed when failure is set
+}
+
+// logTail is what a snapshot would allow to remove from the log.
+type logTail struct {
+	limit   int64 // bytes
+	entries int64
+	bytes   int64
 }
 
 // applyResult is what Raft passes from the fsm to the packer that proposed the entry.
@@ -31,12 +42,13 @@ type applyResult struct {
 	err      error
 }
 
-func newFSM(machine StateMachine) (*fsm, error) {
+// newFSM returns an fsm over machine that calls for a snapshot when limit bytes of entries were handed over.
+func newFSM(machine StateMachine, limit int64) (*fsm, error) {
 	packs, err := newPackDecoder()
 	if err != nil {
 		return nil, err
 	}
-	f := &fsm{machine: machine, packs: packs, halted: make(chan struct{})}
+	f := &fsm{machine: machine, packs: packs, halted: make(chan struct{}), tail: logTail{limit: limit}, tailFull: make(chan uint64, 1)}
 	f.applied.Store(machine.Applied())
 	f.clock.Store(machine.Clock())
 	return f, nil
@@ -67,8 +79,16 @@ func (f *fsm) ApplyBatch(entries []*raft.Log) []any {
 			results[i] = f.apply(entry)
 		}
 		f.seen.Store(entry.Index)
+		f.tail.entries++
+		f.tail.bytes += int64(len(entry.Data))
 	}
 	f.moved.wake()
+	if f.tail.bytes >= max(f.tail.limit, f.lastSize.Load()) {
+		select {
+		case f.tailFull <- uint64(f.tail.bytes / f.tail.entries):
+		default: // it was called for already
+		}
+	}
 	return results
 }
 
@@ -109,11 +129,16 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 	if err := f.err(); err != nil {
 		return nil, err
 	}
+	f.tail.entries, f.tail.bytes = 0, 0 // also if it fails: the next try is as far away as the next success
+	select {
+	case <-f.tailFull: // a second call that this snapshot answers too
+	default:
+	}
 	s, err := f.machine.Snapshot()
 	if err != nil {
 		return nil, fmt.Errorf("consensus: capture the state: %w", err)
 	}
-	return fsmSnapshot{s}, nil
+	return fsmSnapshot{s, &f.lastSize}, nil
 }
 
 // Restore implements raft.FSM. If it fails on start, Raft tries the next older snapshot or gives up. In a running node a
@@ -139,12 +164,15 @@ func (f *fsm) Restore(source io.ReadCloser) error {
 // fsmSnapshot writes a machine's snapshot into Raft's store.
 type fsmSnapshot struct {
 	Snapshot
+	size *atomic.Int64
 }
 
 // Persist implements raft.FSMSnapshot.
 func (s fsmSnapshot) Persist(sink raft.SnapshotSink) error {
-	if _, err := s.WriteTo(sink); err != nil {
+	size, err := s.WriteTo(sink)
+	if err != nil {
 		return errors.Join(fmt.Errorf("consensus: write the snapshot: %w", err), sink.Cancel())
 	}
+	s.size.Store(size)
 	return sink.Close()
 }

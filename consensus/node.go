@@ -78,7 +78,7 @@ func start(cfg Config, machine StateMachine, store LogStore) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := newFSM(machine)
+	f, err := newFSM(machine, cfg.SnapshotBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -138,6 +138,7 @@ func (n *Node) run() {
 	go n.packer.run()
 	n.work.Go(func() { n.reader.run(ctx) })
 	n.work.Go(func() { n.watch(ctx, events) })
+	n.work.Go(func() { n.trim(ctx) })
 	go func() {
 		defer close(n.guard)
 		select {
@@ -172,6 +173,26 @@ func (n *Node) watch(ctx context.Context, events <-chan raft.Observation) {
 		}
 		n.changes.wake()
 		n.openTerm(ctx)
+	}
+}
+
+// trim takes a snapshot whenever the log has grown large. Raft itself counts entries, and a pack may be a hundred bytes or a megabyte.
+func (n *Node) trim(ctx context.Context) {
+	for {
+		select {
+		case mean := <-n.fsm.tailFull:
+			settings := n.raft.ReloadableConfig()
+			settings.TrailingLogs = min(n.cfg.TrailingLogs, max(1, uint64(n.cfg.SnapshotBytes/4)/max(1, mean)))
+			err := n.raft.ReloadConfig(settings)
+			if err == nil {
+				err = n.raft.Snapshot().Error()
+			}
+			if err != nil && n.fsm.err() == nil {
+				n.log.Warn("no snapshot was taken; the log keeps growing", "error", err)
+			}
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

@@ -196,3 +196,11 @@ func FuzzPackDecode(f *testing.F) {
 		}
 	})
 }
+
+// The example of docs/FORMATS.md: the format cannot change unnoticed.
+func TestPackGolden(t *testing.T) {
+	const want = "TPAK\x01\x00\x0a\x1c\xf5\x7a\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x03\x02hi"
+	if got := mustEncoder(t, 4096).encode(pack{1, [][]byte{[]byte("hi")}}); string(got) != want {
+		t.Errorf("got % x, want % x", got, want)
+	}
+}

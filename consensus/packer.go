@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -137,6 +138,8 @@ func (p *packer) wait() *proposal {
 
 // collect takes everything that waits, up to the limits of a pack. It also returns a proposal that did not fit.
 func (p *packer) collect(first *proposal) (batch []*proposal, next *proposal) {
+	// Those who were just answered are about to propose again: let them, so that they share this pack and not the next.
+	runtime.Gosched()
 	size, commands := 0, 0
 	for prop := first; ; {
 		switch need := commandSize(len(prop.command)); {

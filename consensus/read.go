@@ -46,7 +46,7 @@ type reader struct {
 	done  chan struct{} // closed when run has returned
 }
 
-// maxWaitingReads bounds the reads that join one round; the others wait in line.
+// maxWaitingReads bounds the reads that share one round; the others wait in line.
 const maxWaitingReads = 4096
 
 func newReader(n *Node) *reader {
@@ -84,7 +84,7 @@ func (r *reader) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		for more := true; more; {
+		for more := true; more && len(waiting) < maxWaitingReads; {
 			select {
 			case answer := <-r.queue:
 				waiting = append(waiting, answer)

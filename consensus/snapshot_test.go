@@ -135,6 +135,27 @@ func TestFailedSnapshotKeepsTheLog(t *testing.T) {
 	}
 }
 
+func TestLargeLogIsTrimmedByItsSize(t *testing.T) {
+	cfg := testConfig(t, t.TempDir())
+	cfg.SnapshotBytes, cfg.CompressAbove = 64<<10, 0
+	c := openChain(&chainDisk{})
+	n := openLeader(t, cfg, c)
+	command := string(make([]byte, 1<<10))
+	for i := 0; n.firstIndex(t) == 1; i++ {
+		if i == 10_000 {
+			t.Fatal("the log was never trimmed")
+		}
+		mustPropose(t, n, command)
+	}
+	// A quarter of 64 KiB is kept: less than the 2,000 entries that TrailingLogs allows.
+	if kept := n.raft.ReloadableConfig().TrailingLogs; kept < 10 || kept > 16 {
+		t.Errorf("%d entries of 1 KiB are kept", kept)
+	}
+	if c.disk.state.Count == 0 {
+		t.Error("the log was trimmed before the state was durable")
+	}
+}
+
 func TestSnapshotWithNothingApplied(t *testing.T) {
 	cfg := snapshotConfig(t)
 	cfg.Joining = true
@@ -145,7 +166,7 @@ func TestSnapshotWithNothingApplied(t *testing.T) {
 }
 
 func TestRestoreInARunningNode(t *testing.T) {
-	f, err := newFSM(&chain{disk: &chainDisk{}, restoreErr: errors.New("disk full")})
+	f, err := newFSM(&chain{disk: &chainDisk{}, restoreErr: errors.New("disk full")}, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
