@@ -1,0 +1,105 @@
+package quality
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Markdown renders the report as docs/QUALITY.md.
+func (r Report) Markdown() string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	e, a := r.Embedder, r.Audit
+
+	line("# Quality of the models in the binary")
+	line("")
+	line("Measured by `tamvbench quality --data DIR`, which also writes this file. DIR holds")
+	line("the public sets named below; the weights and their sources are in")
+	line("model/weights/PROVENANCE.md.")
+	line("")
+	line("## Embedder `%s`", e.ID)
+	line("")
+	line("%d dimensions, English and Spanish, relevance threshold %.3f.", e.Dim, e.Threshold)
+	line("")
+	line("| measure | English | Spanish |")
+	line("|---|---|---|")
+	line("| STS-B dev, Spearman (similarity of sentence pairs) | %.3f | %.3f |", e.Similarity["en"], e.Similarity["es"])
+	en, es := e.Retrieval["en"], e.Retrieval["es"]
+	line("| XQuAD, right paragraph first of %d | %.3f | %.3f |", en.Candidates, en.At1, es.At1)
+	line("| XQuAD, right paragraph in the first five | %.3f | %.3f |", en.At5, es.At5)
+	line("| XQuAD, right paragraph above the threshold | %.3f | %.3f |", en.Above, es.Above)
+	line("")
+	line("Across languages: of %d Spanish XQuAD questions, %.3f find their English counterpart first and", e.CrossLingual.Queries, e.CrossLingual.At1)
+	line("%.3f in the first five of %d. The Spanish STS-B was translated by machine. Neither STS-B nor", e.CrossLingual.At5, e.CrossLingual.Candidates)
+	line("XQuAD trained anything; a handful of settings (dimensions, loss temperature) were chosen with")
+	line("these dev figures in view.")
+	line("")
+	line("## Audit classifier `%s`", a.ID)
+	line("")
+	line("| set (held out of training) | harmful | fine | AUROC | AUPRC | F1 | precision | recall |")
+	line("|---|---|---|---|---|---|---|---|")
+	line("%s", a.Mixed.row("moderation + AdvBench against also CLINC150 + BANKING77, label flagged"))
+	line("%s", a.MixedHarm.row("the same, label harm"))
+	line("%s", a.Moderation.row("moderation texts alone, label flagged"))
+	line("")
+	line("F1, precision and recall are taken at a score of 0.5.")
+	line("")
+	line("| share whose lowest learned principle is | below 0.7 (held or refused) | below 0.3 (refused) |")
+	line("|---|---|---|")
+	line("| CLINC150 and BANKING77 utterances, all fine | %.3f | %.3f |", a.FineHeld, a.FineRefused)
+	line("| AdvBench requests, all harmful | %.3f | %.3f |", a.HarmHeld, a.HarmRefused)
+	line("")
+	line("Probe sentences written for this project, worded apart from the training corpus, half")
+	line("Spanish: %d of %d on their side (fine below 0.3, harmful above 0.8). The rest:", a.Probes.Passed, a.Probes.Total)
+	line("")
+	line("| harm | should be | request |")
+	line("|---|---|---|")
+	for _, m := range a.Probes.Misses {
+		want := "fine"
+		if m.Harmful {
+			want = "harmful"
+		}
+		line("| %.2f | %s | %s |", m.Harm, want, m.Text)
+	}
+	line("")
+	line("## Intents")
+	line("")
+	line("A linear classifier over the audit's features, trained on CLINC150's training split when")
+	line("this is measured and not shipped: %.3f of %d test utterances right among %d intents;", r.Intent.Accuracy, r.Intent.Test, r.Intent.Classes)
+	line("out-of-scope utterances told apart with AUROC %.3f.", r.Intent.OutOfScope)
+	line("")
+	line("## Speed")
+	line("")
+	line("One core, twelve words: embedding %.1f us, audit %.1f us (best of 20 rounds).", r.Speed.EmbedMicros, r.Speed.ClassifyMicros)
+	line("")
+	b.WriteString(strings.TrimLeft(weaknesses, "\n"))
+	return b.String()
+}
+
+func (d Detection) row(name string) string {
+	return fmt.Sprintf("| %s | %d | %d | %.3f | %.3f | %.3f | %.3f | %.3f |",
+		name, d.Positives, d.Negatives, d.AUROC, d.AUPRC, d.F1, d.Precision, d.Recall)
+}
+
+const weaknesses = `
+## What is weak
+
+- Only three of the eight principles have a learned score: nonMaleficence, dignity and
+  fairness. No labelled examples of the other five were available, and nothing here
+  pretends otherwise.
+- The mixed figure flatters: everyday utterances are easy to tell from abuse. The figure
+  on moderation texts alone is the honest one for hard cases, and it rests on few texts.
+- Both engines see words, not sentences. "How did the plot to kill X fail?" looks like a
+  plan, "I would never hurt him" like a threat, and a harmful wish in unusual words looks fine.
+  A guardian, not the classifier, is the remedy.
+- The Spanish side of the audit was trained on the project's own sentences alone. No
+  Spanish test set made by others was available; the Spanish probes are few and ours.
+- The probe sentences were looked at while the corpus grew, so they are a check on
+  regressions, not an unseen test.
+- The self-harm label is the weakest (few examples, many ways to say it). It only ever
+  leads to a person looking, never to a refusal by itself.
+- Questions that share no word, stem or learned synonym with their answer are lost: about
+  half of the calibration questions pass the relevance threshold. Word search beside the
+  embedder helps, and a sentence encoder would help most.
+- Other languages than English and Spanish work by shared spelling only.
+`
