@@ -1,0 +1,156 @@
+package bookpi
+
+import (
+	"cmp"
+	"context"
+	"math"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"tamv.internal/tamv/pods"
+	"tamv.internal/tamv/store"
+	"tamv.internal/tamv/store/bookpi"
+	"tamv.internal/tamv/tap"
+)
+
+const (
+	defaultPage = 50
+	maxPage     = 500
+	maxScanned  = 50_000 // entries that one call looks at
+)
+
+// query is what a list asks for.
+type query struct {
+	actor, action string
+	prefix        bool  // action is a prefix
+	from, to      int64 // microseconds, [from, to)
+	before        uint64
+	limit         int
+}
+
+// list shows entries from the newest down.
+func (p *Pod) list(ctx context.Context, c *pods.Call) (*pods.Result, error) {
+	q, err := p.parseQuery(c)
+	if err != nil {
+		return nil, err
+	}
+	reply := struct {
+		Entries []entry `json:"entries"`
+		Next    *uint64 `json:"next,omitempty"` // what to send as "after"
+	}{Entries: []entry{}}
+	if q.before == 0 {
+		return &pods.Result{Body: reply}, nil
+	}
+	scanned := 0
+	var failed error
+	err = p.ledger.Records(q.before-1, true, func(r store.Record) bool {
+		if len(reply.Entries) == q.limit || scanned == maxScanned {
+			next := r.Position + 1
+			reply.Next = &next
+			return false
+		}
+		scanned++
+		var e bookpi.Entry
+		if e, failed = parse(r); failed != nil || e.Timestamp < q.from {
+			return false
+		}
+		if visible(c, &e) && q.matches(&e) {
+			reply.Entries = append(reply.Entries, show(r, &e, len(r.Payload) <= maxInline))
+		}
+		return ctx.Err() == nil
+	})
+	if err = cmp.Or(err, failed, ctx.Err()); err != nil {
+		return nil, err
+	}
+	return &pods.Result{Body: reply}, nil
+}
+
+func (q *query) matches(e *bookpi.Entry) bool {
+	return (q.actor == "" || e.Actor == q.actor) && e.Timestamp < q.to &&
+		(q.action == "" || e.Action == q.action || q.prefix && strings.HasPrefix(e.Action, q.action))
+}
+
+func (p *Pod) parseQuery(c *pods.Call) (query, error) {
+	q := query{actor: c.Query["actor"], action: c.Query["action"], limit: defaultPage}
+	if q.actor == "" && !c.Principal.Has(tap.Auditor) {
+		q.actor = c.Actor()
+	}
+	if q.actor != c.Actor() && !c.Principal.Has(tap.Auditor) {
+		return query{}, notOwn()
+	}
+	action, star := strings.CutSuffix(q.action, "*")
+	q.action, q.prefix = action, star || strings.HasSuffix(action, ".")
+	var err error
+	if sent, ok := c.Query["limit"]; ok {
+		if q.limit, err = strconv.Atoi(sent); err != nil || q.limit < 1 || q.limit > maxPage {
+			return query{}, badQuery(`"limit" must be from 1 to %d`, maxPage)
+		}
+	}
+	if q.from, err = instant(c.Query["from"], 0); err != nil {
+		return query{}, err
+	}
+	if q.to, err = instant(c.Query["to"], math.MaxInt64); err != nil {
+		return query{}, err
+	}
+	q.before, err = p.start(c, q.to)
+	return q, err
+}
+
+// start is the number of entries below which the list begins: those before "to"
+// (entries are in the order of their time) and before "after".
+func (p *Pod) start(c *pods.Call, to int64) (uint64, error) {
+	size, _ := p.ledger.Size()
+	if sent, ok := c.Query["after"]; ok {
+		after, err := strconv.ParseUint(sent, 10, 63)
+		if err != nil {
+			return 0, badQuery(`"after" is no position`)
+		}
+		size = min(size, after)
+	}
+	if to == math.MaxInt64 {
+		return size, nil
+	}
+	var failed error
+	n := sort.Search(int(size), func(i int) bool {
+		r, err := p.ledger.Record(uint64(i))
+		if err == nil {
+			var e bookpi.Entry
+			if e, err = parse(r); err == nil {
+				return e.Timestamp >= to
+			}
+		}
+		failed = cmp.Or(failed, err)
+		return true
+	})
+	return uint64(n), failed
+}
+
+// instant reads a time: RFC 3339, or microseconds since the Unix epoch.
+func instant(s string, missing int64) (int64, error) {
+	if s == "" {
+		return missing, nil
+	}
+	if micros, err := strconv.ParseInt(s, 10, 64); err == nil && micros >= 0 {
+		return micros, nil
+	}
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		return 0, badQuery("a time is RFC 3339 (2026-01-31T12:00:00Z) or microseconds since 1970")
+	}
+	return t.UnixMicro(), nil
+}
+
+func badQuery(format string, args ...any) *tap.Error {
+	return tap.E("bookpi.query", tap.Invalid, format, args...).WithCode("query")
+}
+
+// get shows one entry with its payload.
+func (p *Pod) get(_ context.Context, c *pods.Call) (*pods.Result, error) {
+	r, e, err := p.find(c)
+	if err != nil {
+		return nil, err
+	}
+	return &pods.Result{Body: show(r, &e, true)}, nil
+}
