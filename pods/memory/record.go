@@ -1,0 +1,107 @@
+package memory
+
+import (
+	"encoding/binary"
+	"math"
+	"time"
+
+	"github.com/vmihailenco/msgpack/v5"
+
+	"tamv.internal/tamv/store"
+	"tamv.internal/tamv/tap"
+)
+
+// space is the pod's part of the key space: one record per document id.
+const space = "doc"
+
+// record is a document as stored, in MessagePack.
+type record struct {
+	Type     string            `msgpack:"t"`
+	Content  string            `msgpack:"c"`
+	Metadata map[string]string `msgpack:"d,omitempty"`
+	Model    string            `msgpack:"m"` // id of the embedder that made Vector
+	Vector   []byte            `msgpack:"v"` // float32, little-endian
+	Created  int64             `msgpack:"n"` // microseconds
+	Updated  int64             `msgpack:"u"` // microseconds
+	Author   string            `msgpack:"a"` // who wrote it last
+}
+
+// encode gives the record's bytes, the same for the same record.
+func (r *record) encode() ([]byte, error) {
+	e := msgpack.GetEncoder()
+	defer msgpack.PutEncoder(e)
+	var buf writer
+	e.Reset(&buf)
+	e.SetSortMapKeys(true)
+	err := e.Encode(r)
+	return buf, err
+}
+
+// writer collects what an encoder writes.
+type writer []byte
+
+func (w *writer) Write(p []byte) (int, error) {
+	*w = append(*w, p...)
+	return len(p), nil
+}
+
+func decodeRecord(b []byte) (record, error) {
+	var r record
+	if err := msgpack.Unmarshal(b, &r); err != nil {
+		return record{}, tap.Wrap("memory.record", tap.Internal, err, "a stored document does not parse")
+	}
+	return r, nil
+}
+
+func encodeVector(v []float32) []byte {
+	b := make([]byte, 0, 4*len(v))
+	for _, x := range v {
+		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(x))
+	}
+	return b
+}
+
+// decodeVector reads a vector of dim components; nil when b has another length.
+func decodeVector(b []byte, dim int) []float32 {
+	if len(b) != 4*dim {
+		return nil
+	}
+	v := make([]float32, dim)
+	for i := range v {
+		v[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
+	}
+	return v
+}
+
+// document is a record as the API shows it.
+type document struct {
+	ID       string            `json:"id"`
+	Type     string            `json:"documentType"`
+	Content  string            `json:"content,omitempty"`
+	Bytes    int               `json:"bytes"`
+	Metadata map[string]string `json:"metadata,omitempty"`
+	Model    string            `json:"model"`
+	Stale    bool              `json:"stale"` // the vector is of another model than the one in use
+	Created  string            `json:"created"`
+	Updated  string            `json:"updated"`
+	Author   string            `json:"author"`
+}
+
+func (p *Pod) show(item store.Item, withContent bool) (document, error) {
+	r, err := decodeRecord(item.Value)
+	if err != nil {
+		return document{}, err
+	}
+	d := document{
+		ID: item.Key.Last(), Type: r.Type, Bytes: len(r.Content), Metadata: r.Metadata, Model: r.Model,
+		Stale: r.Model != p.embedder.ID(), Created: timestamp(r.Created), Updated: timestamp(r.Updated), Author: r.Author,
+	}
+	if withContent {
+		d.Content = r.Content
+	}
+	return d, nil
+}
+
+func timestamp(micros int64) string {
+	return time.UnixMicro(micros).UTC().Format("2006-01-02T15:04:05.000000Z07:00")
+}
