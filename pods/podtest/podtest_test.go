@@ -360,13 +360,13 @@ func TestObserversAndExpiry(t *testing.T) {
 		})
 		return err
 	}
-	if err := commit(store.Put(k, []byte("1")), store.Put(store.K("main", "y"), nil), store.Expire(k, s.Clock()+time.Second.Microseconds())); err != nil {
+	if err := commit(store.Put(k, []byte("1")), store.Put(store.K("main", "y"), nil), store.Append(k, []byte("2")), store.Expire(k, s.Clock()+time.Second.Microseconds())); err != nil {
 		t.Fatal(err)
 	}
 	if err := commit(store.Create(k, nil)); !tap.IsKind(err, tap.Conflict) {
 		t.Errorf("create of a record that lives: %v", err)
 	}
-	if len(told) != 1 || told[0].Key != k || string(told[0].Value) != "1" {
+	if len(told) != 2 || told[0].Key != k || string(told[0].Value) != "1" || told[1].Number != 1 || told[1].RequestID == uuid.Nil {
 		t.Errorf("the observer was told %v", told)
 	}
 	s.Advance(2 * time.Second)

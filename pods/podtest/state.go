@@ -221,11 +221,19 @@ func (s *State) Commit(ctx context.Context, b store.Batch) (store.Receipt, error
 	changes := s.expire()
 	expired, undo := len(changes), s.copy()
 	for _, op := range b.Ops {
-		if err := s.apply(op, &appended, &changes); err != nil {
+		number, change, err := s.apply(op)
+		if err != nil {
 			s.records, s.counters, s.sequences, s.balances = undo.records, undo.counters, undo.sequences, undo.balances
 			s.version = undo.version
 			s.notify(changes[:expired])
 			return store.Receipt{}, err
+		}
+		if number != 0 {
+			appended = append(appended, number)
+		}
+		if change.Key != "" {
+			change.RequestID = b.RequestID
+			changes = append(changes, change)
 		}
 	}
 	receipt := s.record(b)
@@ -258,42 +266,46 @@ func (s *State) expire() []store.Change {
 	return changes
 }
 
-func (s *State) apply(op store.Op, appended *[]uint64, changes *[]store.Change) error {
+// apply runs one operation. It returns the number given to a sequence's value
+// and what observers shall know.
+func (s *State) apply(op store.Op) (number uint64, change store.Change, err error) {
 	old, exists := s.live(op.Key)
 	switch op.Type {
 	case store.OpCreate, store.OpPut:
 		if exists && op.Type == store.OpCreate {
-			return &store.ConflictError{Op: op.Type, Key: op.Key}
+			return 0, change, &store.ConflictError{Op: op.Type, Key: op.Key}
 		}
 		s.version++
 		s.records[op.Key] = item{value: append([]byte{}, op.Value...), version: s.version}
-		*changes = append(*changes, store.Change{Key: op.Key, Value: s.records[op.Key].value, Version: s.version})
+		change = store.Change{Key: op.Key, Value: s.records[op.Key].value, Version: s.version}
 	case store.OpDelete:
 		if exists {
 			s.version++
 			delete(s.records, op.Key)
-			*changes = append(*changes, store.Change{Key: op.Key, Version: s.version})
+			change = store.Change{Key: op.Key, Version: s.version}
 		}
 	case store.OpCheck:
 		if old.version != uint64(op.Number) {
-			return &store.ConflictError{Op: op.Type, Key: op.Key}
+			return 0, change, &store.ConflictError{Op: op.Type, Key: op.Key}
 		}
 	case store.OpExpire:
 		if !exists {
-			return &store.ConflictError{Op: op.Type, Key: op.Key}
+			return 0, change, &store.ConflictError{Op: op.Type, Key: op.Key}
 		}
 		old.expires = op.Number
 		s.records[op.Key] = old
 	case store.OpAdd:
 		s.counters[op.Key] += op.Number
 	case store.OpAppend:
-		s.sequences[op.Key] = append(slices.Clip(s.sequences[op.Key]), append([]byte{}, op.Value...))
-		*appended = append(*appended, uint64(len(s.sequences[op.Key])))
+		value := append([]byte{}, op.Value...)
+		s.sequences[op.Key] = append(slices.Clip(s.sequences[op.Key]), value)
+		number = uint64(len(s.sequences[op.Key]))
+		change = store.Change{Key: op.Key, Value: value, Number: number}
 	case store.OpPost:
 		a := account{op.Key, op.Currency}
 		s.balances[a] = s.balances[a].Plus(op.Amount)
 	}
-	return nil
+	return number, change, nil
 }
 
 func (s *State) notify(changes []store.Change) {
