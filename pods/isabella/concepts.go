@@ -6,7 +6,7 @@ import "strings"
 type concept uint64
 
 // window is how many words apart the concepts of a pattern may stand.
-const window = 8
+const window = 10
 
 // dictionary finds the concepts of a word.
 type dictionary struct {

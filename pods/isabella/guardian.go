@@ -200,7 +200,7 @@ func (k *Kernel) decide(ctx context.Context, c *pods.Call) (*pods.Result, error)
 	case r.State != StateHeld:
 		return nil, errDecided(r.State)
 	}
-	r.Guardian, r.Decided, r.Reason, r.DecisionID = c.Actor(), timestamp(c.Now), d.Reason, c.RequestID
+	r.Guardian, r.Decided, r.Reason, r.DecisionID = c.Actor(), pods.Timestamp(c.Now), d.Reason, c.RequestID
 	if d.Decision == "approve" {
 		return k.approve(ctx, c, r)
 	}

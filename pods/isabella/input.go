@@ -227,15 +227,14 @@ func shapeOf(fields map[string]json.RawMessage) pods.InputType {
 		return payment
 	case !all("text", "image", "spatial", "audio"):
 		return ""
-	case len(fields) > 1:
-		return pods.Multimodal
 	}
+	shape := pods.Multimodal
 	for _, piece := range pieces {
-		if _, ok := fields[string(piece)]; ok {
-			return piece
+		if _, ok := fields[string(piece)]; ok && len(fields) == 1 {
+			shape = piece
 		}
 	}
-	return ""
+	return shape
 }
 
 // readSpatial takes {"room": name, "object": {..., "position": {x, y, z}}}.

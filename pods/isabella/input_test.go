@@ -250,6 +250,7 @@ func TestBadInput(t *testing.T) {
 		"empty object":          dataIntent(pods.Multimodal, json.RawMessage(`{}`)),
 		"unknown object":        dataIntent(pods.Text, map[string]any{"foo": 1}),
 		"unknown field":         dataIntent(pods.Multimodal, map[string]any{"text": "a b", "image": "x", "video": "y"}),
+		"conflict and unsafe":   dataIntent(pods.Text, map[string]any{"room": "a", "object": map[string]any{"label": "<script>"}}),
 		"unknown spatial field": dataIntent(pods.Spatial, map[string]any{"room": "a", "object": map[string]any{}, "when": 1}),
 		"null part":             dataIntent(pods.Multimodal, json.RawMessage(`{"text":null,"image":null}`)),
 		"long opaque image":     dataIntent(pods.Image, strings.Repeat("QUJD", 100)),

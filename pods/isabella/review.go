@@ -3,7 +3,6 @@ package isabella
 import (
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -70,9 +69,6 @@ func pieceKey(tenant, id string, n int) store.Key {
 	return store.K(tenant, spaceIntent, id, "body", fmt.Sprintf("%04d", n))
 }
 
-// timestamp writes a time as replies do: RFC 3339, UTC, microseconds.
-func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z") }
-
 // load reads a review. A ticket that names none is NotFound.
 func load(view store.View, tenant, ticket string) (*stored, error) {
 	if _, err := uuid.Parse(ticket); err != nil {
@@ -109,7 +105,7 @@ func (t *task) hold() (*pods.Result, error) {
 	c, in := t.call, t.intent
 	r := stored{
 		Review: Review{
-			Ticket: t.id(), State: StateHeld, Submitter: c.Actor(), Submitted: timestamp(c.Now), Type: in.Type,
+			Ticket: t.id(), State: StateHeld, Submitter: c.Actor(), Submitted: pods.Timestamp(c.Now), Type: in.Type,
 			InputType: in.Input.Type, InputDigest: digest(in.Input.Data), SafetyProfile: in.SafetyProfile,
 			Jurisdiction: in.Jurisdiction, Audit: t.audit,
 		},
