@@ -16,7 +16,7 @@ var (
 	curveD     = bigHex("52036cee2b6ffe738cc740797779e89800700a4d4141d8ab75eb4dca135978a3")
 	// orderEight is the y coordinate of four of the eight points whose order
 	// divides the cofactor; the others have y = -orderEight, 0, 1 and -1.
-	orderEight = bigHex("7a03ac9277fdc74ec6cc392cfa53202a0f67100d760b3cba4fd83d3d706a17c7")
+	orderEight = bigHex("7a03ac9277fdc74ec6cc392cfa53202a0f67100d760b3cba4fd84d3d706a17c7")
 )
 
 func bigHex(s string) *big.Int {

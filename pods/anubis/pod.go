@@ -128,7 +128,7 @@ func revoke(_ context.Context, c *pods.Call) (*pods.Result, error) {
 		return nil, err
 	}
 	if record.State == StateRevoked && record.RevokeRequest != c.RequestID {
-		return nil, tap.E("anubis.revoke", tap.Conflict, "the identity is revoked already").WithCode("revoked")
+		return nil, tap.E("anubis.revoke", tap.Conflict, "the identity is revoked already").WithCode("already_revoked")
 	}
 	ops := []store.Op{caller, store.Check(item.Key, item.Version)}
 	if record.operates() {

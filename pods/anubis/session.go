@@ -20,7 +20,8 @@ import (
 const (
 	// SessionTTL is how long a session may be silent before it is over.
 	SessionTTL = 24 * time.Hour
-	// touchAfter is how old the replicated record of a session in use may get.
+	// touchAfter is how old the replicated record of a session that was used
+	// since may get.
 	touchAfter = SessionTTL / 4
 	// maxChanges is how many sessions one batch records; the rest waits for
 	// the next. Each takes two operations.
@@ -83,7 +84,7 @@ func (g *Gate) handshake(keyID string, now time.Time, c *claim) (*standing, erro
 func (g *Gate) Established(_ context.Context, keyID string, remote netip.Addr, transport string) (*tap.Principal, error) {
 	now, c := g.now(), unclaimed(remote)
 	who, err := g.handshake(keyID, now, &c)
-	if err == nil && !g.identities.take(keyID, now) {
+	if err == nil && !g.identities.take(who.principal.KeyID, now) {
 		err = limited(codeRateIdentity, "this identity sends too much")
 	}
 	if err != nil {
@@ -181,7 +182,7 @@ func (s *sessions) changes(now int64) []sessionChange {
 		switch {
 		case now-touched >= SessionTTL.Microseconds():
 			s.close(p, open)
-		case len(found) < maxChanges && (open.replicated == 0 || touched-open.replicated >= touchAfter.Microseconds()):
+		case len(found) < maxChanges && touched != open.replicated && now-open.replicated >= touchAfter.Microseconds():
 			open.replicated = touched
 			record := open.record
 			record.TouchedAt = touched
