@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"reflect"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tamv.internal/tamv/model/quality"
+	"tamv.internal/tamv/tap"
+)
+
+// run executes one command line and returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := &cobra.Command{
+		Use: "tamvbench", Short: "Measure a running appliance, and the models inside it.",
+		SilenceUsage: true, SilenceErrors: true, Args: cobra.NoArgs,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	root.AddCommand(
+		loadCommand("intent", "POST /v1/kernel/intent: signed text questions in English and Spanish.", stdout, intentLoad),
+		loadCommand("evidence", "evidence_record frames over TAP, each acknowledged when durable.", stdout, evidenceLoad),
+		qualityCommand(stdout),
+	)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	e := tap.AsError(err)
+	if e.Kind == tap.Internal && e.Op == "" { // cobra's own: a wrong flag or command
+		e = tap.E("", tap.Invalid, "%v", err)
+	}
+	fmt.Fprintf(stderr, "tamvbench: %v\n%s\n", err, e.Kind.Traits().Hint.In(tap.English))
+	return e.Kind.Traits().ExitCode
+}
+
+// settings is what the load commands have in common.
+type settings struct {
+	context   string
+	clients   int
+	duration  time.Duration
+	warmup    time.Duration
+	transport string
+	pipeline  int
+	fsyncDir  string
+	output    string
+}
+
+func (s settings) validate() error {
+	switch {
+	case s.clients < 1 || s.clients > 4096:
+		return tap.E("bench", tap.Invalid, "--clients must be 1 to 4096")
+	case s.duration < 100*time.Millisecond || s.duration > time.Hour:
+		return tap.E("bench", tap.Invalid, "--duration must be 100ms to 1h")
+	case s.warmup < 0 || s.warmup > time.Minute:
+		return tap.E("bench", tap.Invalid, "--warmup must be 0 to 1m")
+	case s.pipeline < 1 || s.pipeline > 256:
+		return tap.E("bench", tap.Invalid, "--pipeline must be 1 to 256")
+	case s.transport != "wss" && s.transport != "quic":
+		return tap.E("bench", tap.Invalid, "--transport must be wss or quic")
+	}
+	return validOutput(s.output)
+}
+
+func validOutput(o string) error {
+	if o != "json" && o != "table" {
+		return tap.E("bench", tap.Invalid, "--output must be json or table")
+	}
+	return nil
+}
+
+// load prepares one worker per outstanding request. stop releases what the
+// workers hold.
+type load func(ctx context.Context, s settings, site *site) (workers []worker, stop func(), err error)
+
+// worker sends one request and waits for its answer.
+type worker func(ctx context.Context) error
+
+func loadCommand(name, short string, stdout io.Writer, prepare load) *cobra.Command {
+	var s settings
+	c := &cobra.Command{Use: name, Short: short, Args: cobra.NoArgs}
+	f := c.Flags()
+	f.StringVar(&s.context, "context", "", "context file; empty = TAMV_CONTEXT")
+	f.IntVar(&s.clients, "clients", 64, "clients, each with an identity of its own")
+	f.DurationVar(&s.duration, "duration", 10*time.Second, "length of the measurement")
+	f.DurationVar(&s.warmup, "warmup", time.Second, "load before the measurement begins")
+	f.StringVar(&s.fsyncDir, "fsync-dir", "", "folder whose fsync rate stands beside the figures; empty = the temporary folder")
+	f.StringVarP(&s.output, "output", "o", "table", "json or table")
+	s.transport, s.pipeline = "wss", 1
+	if name == "evidence" {
+		f.StringVar(&s.transport, "transport", "wss", "wss or quic")
+		f.IntVar(&s.pipeline, "pipeline", 1, "records outstanding per client")
+	} else {
+		s.transport = "wss"
+	}
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if err := s.validate(); err != nil {
+			return err
+		}
+		report, err := measure(c.Context(), name, s, prepare)
+		if err != nil {
+			return err
+		}
+		return show(stdout, s.output, report)
+	}
+	return c
+}
+
+func qualityCommand(stdout io.Writer) *cobra.Command {
+	var data, output string
+	c := &cobra.Command{
+		Use: "quality", Short: "Similarity, retrieval, audit and intent accuracy of the built-in models on public sets.", Args: cobra.NoArgs,
+	}
+	c.Flags().StringVar(&data, "data", "", "folder with the sets")
+	c.Flags().StringVarP(&output, "output", "o", "markdown", "json or markdown")
+	c.RunE = func(*cobra.Command, []string) error {
+		if data == "" || output != "json" && output != "markdown" {
+			return tap.E("bench.quality", tap.Invalid, "--data DIR is needed, and --output is json or markdown")
+		}
+		report, err := quality.Measure(data)
+		if err != nil {
+			return tap.Wrap("bench.quality", tap.Invalid, err, "the sets in %s cannot be measured", data)
+		}
+		if output == "markdown" {
+			_, err = io.WriteString(stdout, report.Markdown())
+			return err
+		}
+		return show(stdout, output, report)
+	}
+	return c
+}
+
+// show prints a report: JSON, or a line per field.
+func show(w io.Writer, output string, report any) error {
+	if output == "json" {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(report)
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	v := reflect.ValueOf(report)
+	for i := range v.NumField() {
+		fmt.Fprintf(t, "%s\t%v\n", v.Type().Field(i).Tag.Get("json"), v.Field(i).Interface())
+	}
+	return t.Flush()
+}

@@ -1,0 +1,25 @@
+// Command tamvbench measures a running appliance over its real, signed
+// interface, and the quality of the models inside it.
+//
+//	tamvbench intent   --context FILE --clients N --duration D [-o json]
+//	tamvbench evidence --context FILE --clients N --duration D [-o json]
+//	tamvbench quality  --data DIR [-o json]
+//
+// A load is a closed loop: every client waits for its answer before it asks
+// again, so the rate is what the appliance gives, not what it is offered. Beside
+// every figure stands the machine's own fsync rate, because that is the limit.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
