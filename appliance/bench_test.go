@@ -1,0 +1,63 @@
+package appliance_test
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net/url"
+	"sync/atomic"
+	"testing"
+
+	"tamv.internal/tamv/tap/client"
+)
+
+// The benchmarks run client and server in one process, so that one CPU profile
+// shows a request's whole way. Rates belong to tamvbench.
+
+func BenchmarkIntent(b *testing.B) {
+	cl := connect(b, start(b, b.TempDir()).Context)
+	intent := map[string]any{
+		"tenantId": "main", "type": "question", "safetyProfile": "STANDARD", "jurisdiction": "MX",
+		"input": map[string]any{"type": "text", "data": "How can I verify an evidence bundle without a network?"},
+	}
+	b.SetParallelism(32)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := cl.Do(b.Context(), "POST", "/v1/kernel/intent", nil, intent); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+}
+
+func BenchmarkEvidence(b *testing.B) {
+	running := start(b, b.TempDir())
+	file, err := client.Load(running.Context)
+	if err != nil {
+		b.Fatal(err)
+	}
+	config, err := file.Config()
+	if err != nil {
+		b.Fatal(err)
+	}
+	target := url.URL{Scheme: "wss", Host: running.Address, Path: "/tap"}
+	var n atomic.Uint64
+	b.SetParallelism(32)
+	b.RunParallel(func(pb *testing.PB) {
+		session, err := client.Dial(b.Context(), client.SessionConfig{
+			URL: target.String(), TLS: &tls.Config{RootCAs: config.CA}, KeyID: config.KeyID, Key: config.Key,
+		})
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		defer session.Close()
+		for pb.Next() {
+			body := fmt.Appendf(nil, `{"action":"sensor.reading","outcome":"ok","data":{"n":%d}}`, n.Add(1))
+			if _, err := session.Evidence(b.Context(), body); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+}
