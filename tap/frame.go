@@ -306,12 +306,18 @@ type Snapshot struct {
 	Epoch    uint64
 	Sequence uint64 // position in the room's stream
 	Durable  uint64 // durable actions that State contains
+	More     bool   // State goes on in the next snapshot frame
 	State    Data
 }
 
 func (p *Snapshot) fields() []field {
 	return []field{
-		{"room", &p.Room}, {"epoch", &p.Epoch}, {"sequence", &p.Sequence}, {"durable", &p.Durable}, {"state", &p.State},
+		{"room", &p.Room},
+		{"epoch", &p.Epoch},
+		{"sequence", &p.Sequence},
+		{"durable", &p.Durable},
+		{"more", &p.More},
+		{"state", &p.State},
 	}
 }
 

@@ -1,0 +1,191 @@
+package hub
+
+import (
+	"sync"
+
+	"tamv.internal/tamv/tap"
+)
+
+// outbox is what a session has to say: answers, in a buffer, and subscriptions
+// whose room moved on. While there is something, one goroutine writes; between
+// times there is none.
+type outbox struct {
+	mu      sync.Mutex // guards what follows; taken after a room's lock, never before
+	idle    sync.Cond  // signalled after each write
+	answers []byte     // frames with their prefixes
+	spare   []byte     // the buffer of the last write, for reuse
+	payload []byte     // scratch
+	behind  []*subscription
+	writing bool
+	closed  bool
+}
+
+// keepAnswers is the largest answer buffer, in bytes, kept between writes.
+const keepAnswers = 64 << 10
+
+// writeBudget is about how many bytes of room frames one write takes, so that
+// no single write lasts long and answers come in between.
+const writeBudget = 128 << 10
+
+// send queues an answer.
+func (s *session) send(e *tap.Envelope) {
+	o := &s.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return
+	}
+	o.answers = e.AppendFrame(o.answers)
+	s.wake()
+}
+
+// reply queues an answer with a payload of ours.
+func (s *session) reply(e tap.Envelope, p tap.Payload) {
+	o := &s.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return
+	}
+	o.payload = tap.AppendPayload(o.payload[:0], p)
+	e.Payload = o.payload
+	o.answers = e.AppendFrame(o.answers)
+	if cap(o.payload) > keepAnswers {
+		o.payload = nil
+	}
+	s.wake()
+}
+
+// sendFrames queues encoded frames.
+func (s *session) sendFrames(frames []byte) {
+	o := &s.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.closed {
+		o.answers = append(o.answers, frames...)
+		s.wake()
+	}
+}
+
+// moved notes that a subscription has frames to collect.
+func (s *session) moved(sub *subscription) {
+	if sub.marked.Swap(true) {
+		return
+	}
+	o := &s.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.closed {
+		o.behind = append(o.behind, sub)
+		s.wake()
+	}
+}
+
+// wake starts the writer when there is none. The outbox is locked.
+func (s *session) wake() {
+	if !s.out.writing && !s.out.closed {
+		s.out.writing = true
+		s.jobs.Add(1)
+		s.hub.workers.run(s.write)
+	}
+}
+
+// write empties the outbox. Room frames are collected before the answers are
+// taken and sent after them, so a snapshot, which is queued as an answer before
+// its subscription goes live, always precedes the stream.
+func (s *session) write() {
+	defer s.jobs.Done()
+	o := &s.out
+	var frames [][]byte
+	var behind []*subscription
+	for {
+		o.mu.Lock()
+		behind, o.behind = o.behind, behind[:0]
+		o.mu.Unlock()
+
+		frames = append(frames[:0], nil)
+		budget := writeBudget
+		for _, sub := range behind {
+			sub.marked.Store(false)
+			frames, budget = sub.collect(frames, budget)
+		}
+		clear(behind)
+
+		o.mu.Lock()
+		if len(o.answers) == 0 && len(frames) == 1 {
+			if len(o.behind) > 0 && !o.closed {
+				o.mu.Unlock()
+				continue
+			}
+			o.writing = false
+			o.idle.Broadcast()
+			o.mu.Unlock()
+			return
+		}
+		frames[0] = o.answers
+		o.answers, o.spare = o.spare[:0], nil
+		o.mu.Unlock()
+
+		err := s.flush(frames)
+
+		o.mu.Lock()
+		if cap(frames[0]) <= keepAnswers {
+			o.spare = frames[0][:0]
+		}
+		if err != nil {
+			o.closed = true
+			o.answers, o.behind = nil, nil
+		}
+		o.idle.Broadcast()
+		o.mu.Unlock()
+		clear(frames)
+	}
+}
+
+// flush writes, unless the identity was revoked meanwhile.
+func (s *session) flush(frames [][]byte) error {
+	if len(frames) > 1 && !s.hub.config.Authenticator.Active(s.principal) {
+		_ = s.conn.Close(tap.ClosePolicy, "revoked")
+		return errRevoked()
+	}
+	if len(frames[0]) == 0 {
+		frames = frames[1:]
+	}
+	if err := s.conn.WriteFrames(frames...); err != nil {
+		_ = s.conn.Close(tap.CloseProtocol, "")
+		return err
+	}
+	return nil
+}
+
+// await blocks the reader while the client leaves too many answers unread. It
+// is false when the session cannot write any more.
+func (s *session) await(limit int) bool {
+	o := &s.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for len(o.answers) > limit && !o.closed {
+		o.idle.Wait()
+	}
+	return !o.closed
+}
+
+// drain waits until everything queued was written.
+func (s *session) drain() {
+	o := &s.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for o.writing && !o.closed {
+		o.idle.Wait()
+	}
+}
+
+// shut refuses further output.
+func (s *session) shut() {
+	o := &s.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+	o.answers, o.behind = nil, nil
+	o.idle.Broadcast()
+}
