@@ -163,8 +163,8 @@ func (s *Server) runAndCommit(ctx context.Context, row *Row, call *Call) (*Resul
 		})
 		var conflict *store.ConflictError
 		if errors.As(err, &conflict) {
-			if admits(call.Admission, conflict.Key) {
-				return nil, ErrReplayed()
+			if refusal := overtaken(call.Admission, conflict); refusal != nil {
+				return nil, refusal
 			}
 			if attempt < store.MaxAttempts {
 				continue
@@ -185,13 +185,19 @@ func ErrReplayed() error {
 	return tap.E("anubis.replay", tap.Unauthenticated, "this signature was used before").WithCode("replayed")
 }
 
-func admits(ops []store.Op, key store.Key) bool {
-	for _, op := range ops {
-		if op.Key == key {
-			return true
+// overtaken is what the caller hears when the commit found that the gate's own
+// operations no longer hold; nil when the conflict is another.
+func overtaken(admission []store.Op, conflict *store.ConflictError) error {
+	for _, op := range admission {
+		if op.Key != conflict.Key || op.Type != conflict.Op {
+			continue
 		}
+		if op.Type == store.OpCheck {
+			return tap.E("anubis.revoked", tap.Unauthenticated, "this identity changed or was revoked while the request was served").WithCode("revoked")
+		}
+		return ErrReplayed()
 	}
-	return false
+	return nil
 }
 
 // render makes the reply, or the error that the ledger now knows of.

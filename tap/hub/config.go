@@ -24,6 +24,9 @@ type Authenticator interface {
 	// Active says whether the principal's identity still stands. It is asked
 	// for every frame received and before every write, so it must not block.
 	Active(p *tap.Principal) bool
+	// Closed is told once that the session of a principal which Established
+	// returned has ended.
+	Closed(p *tap.Principal)
 }
 
 // RoomState is the durable state of a room.

@@ -70,6 +70,9 @@ func (h *Hub) admit(ctx context.Context, c tap.Conn) (*session, error) {
 		c.SetReadLimit(h.limits.Frame)
 		return s, nil
 	}
+	if s != nil {
+		h.config.Authenticator.Closed(s.principal)
+	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = tap.Wrap("hub.handshake", tap.Timeout, err, "the handshake took longer than %s", h.limits.Handshake).
 			WithCode("handshake_timeout")

@@ -66,6 +66,7 @@ func (h *Hub) ServeConn(ctx context.Context, c tap.Conn) error {
 		_ = c.Close(closeCode(err), tap.AsError(err).StableCode())
 		return err
 	}
+	defer h.config.Authenticator.Closed(s.principal)
 	if !h.enter(s) {
 		return c.Close(tap.CloseGoingAway, "the node is stopping")
 	}

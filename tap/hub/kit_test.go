@@ -29,6 +29,7 @@ type directory struct {
 	mu      sync.Mutex
 	keys    map[string]ed25519.PrivateKey
 	revoked map[string]bool
+	left    []string
 	entered []string
 	failed  []string // codes
 }
@@ -75,6 +76,12 @@ func (d *directory) Active(p *tap.Principal) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return !d.revoked[p.KeyID]
+}
+
+func (d *directory) Closed(p *tap.Principal) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.left = append(d.left, p.KeyID)
 }
 
 func (d *directory) revoke(name string) {
