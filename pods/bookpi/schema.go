@@ -11,7 +11,7 @@ var appendSchema = pods.MustSchema(`{
 	"type": "object", "additionalProperties": false, "required": ["action", "outcome", "data"],
 	"properties": {
 		"action": {"type": "string", "maxLength": 100, "pattern": "^[a-z0-9][a-z0-9._-]{0,99}$"},
-		"outcome": {"type": "string", "maxLength": 64, "pattern": "^[a-z0-9][a-z0-9._-]{0,63}$"},
+		"outcome": {"type": "string", "maxLength": 64, "pattern": "^[^\\p{C}]+$"},
 		"data": true}}`)
 
 var appendedSchema = pods.MustSchema(`{
