@@ -16,8 +16,8 @@ const (
 	maxGram = 5
 	// Windows of a long text: a short harmful request stays visible however much
 	// harmless text surrounds it.
-	windowWords  = 96
-	windowStride = 48
+	windowWords  = 40
+	windowStride = 20
 )
 
 // Features is a window of text as two groups of buckets: words with their pairs,

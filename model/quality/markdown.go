@@ -13,9 +13,8 @@ func (r Report) Markdown() string {
 
 	line("# Quality of the models in the binary")
 	line("")
-	line("Measured by `tamvbench quality --data DIR`, which also writes this file. DIR holds")
-	line("the public sets named below; the weights and their sources are in")
-	line("model/weights/PROVENANCE.md.")
+	line("This page is what `tamvbench quality --data DIR` prints. DIR holds the public sets")
+	line("named below; the weights' sources are in model/weights/PROVENANCE.md.")
 	line("")
 	line("## Embedder `%s`", e.ID)
 	line("")

@@ -79,11 +79,13 @@ func newBatch(size, dim int) *batch {
 	return b
 }
 
+// fill draws the batch. With too few different pairs for a batch it gives up on
+// distinct keys rather than never ending.
 func (b *batch) fill(rng *rand.Rand, table []drawer) {
 	used := make(map[int]bool, b.size)
-	for i := 0; i < b.size; {
+	for i, tries := 0, 0; i < b.size; tries++ {
 		x, y, key := table[rng.IntN(len(table))](rng)
-		if len(x) == 0 || len(y) == 0 || used[key] {
+		if len(x) == 0 || len(y) == 0 || used[key] && tries < 100*b.size {
 			continue
 		}
 		used[key] = true

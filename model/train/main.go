@@ -34,13 +34,13 @@ func main() {
 	texts := flag.String("bitext", "", "folder of unpacked packages with translations (optional)")
 	out := flag.String("out", "", "folder for the weights (required)")
 	flag.Parse()
-	if err := run(*data, *texts, *out, os.Stdout); err != nil {
+	if err := run(*data, *texts, *out, defaultSettings, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "train:", err)
 		os.Exit(1)
 	}
 }
 
-func run(data, texts, out string, log io.Writer) error {
+func run(data, texts, out string, s settings, log io.Writer) error {
 	if data == "" || out == "" {
 		return errors.New("--data and --out are required")
 	}
@@ -49,7 +49,7 @@ func run(data, texts, out string, log io.Writer) error {
 	if err != nil {
 		return err
 	}
-	weights, err := trainAll(m, defaultSettings, log)
+	weights, err := trainAll(m, s, log)
 	if err != nil {
 		return err
 	}
