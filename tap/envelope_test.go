@@ -53,6 +53,7 @@ func TestEnvelopeRoundTrip(t *testing.T) {
 
 // wireEnvelope is the envelope as any MessagePack library sees it.
 type wireEnvelope struct {
+	//lint:ignore U1000 the library reads it by reflection
 	_msgpack  struct{} `msgpack:",as_array"`
 	ID        []byte
 	Type      string

@@ -209,13 +209,22 @@ func appendJSONPayload(dst []byte, p Payload) ([]byte, error) {
 			dst = append(dst, ',')
 		}
 		comma = true
-		value, err := json.Marshal(f.value)
+		value, err := f.json()
 		if err != nil {
 			return nil, err
 		}
 		dst = append(append(append(append(dst, '"'), f.name...), '"', ':'), value...)
 	}
 	return append(dst, '}'), nil
+}
+
+// json is the value's JSON form. Data goes in as it is: json.Marshal would
+// compact it.
+func (f field) json() ([]byte, error) {
+	if d, ok := f.value.(*Data); ok {
+		return d.MarshalJSON()
+	}
+	return json.Marshal(f.value)
 }
 
 // ErrorFrame is the payload of an error frame: the one error format plus the

@@ -91,7 +91,7 @@ func (h *Hub) leave(s *session) {
 
 // orderly turns the ways in which a peer says goodbye, or vanishes, into nil.
 func orderly(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) ||
 		errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return nil
 	}
