@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"tamv.internal/tamv/tap"
 	"tamv.internal/tamv/tap/client"
 )
 
@@ -32,20 +33,14 @@ func BenchmarkIntent(b *testing.B) {
 
 func BenchmarkEvidence(b *testing.B) {
 	running := start(b, b.TempDir())
-	file, err := client.Load(running.Context)
-	if err != nil {
-		b.Fatal(err)
-	}
-	config, err := file.Config()
-	if err != nil {
-		b.Fatal(err)
-	}
+	operator, conf := connect(b, running.Context), config(b, running.Context)
 	target := url.URL{Scheme: "wss", Host: running.Address, Path: "/tap"}
 	var n atomic.Uint64
 	b.SetParallelism(32)
 	b.RunParallel(func(pb *testing.PB) {
+		keyID, key := enrol(b, operator, fmt.Sprintf("device-%d", n.Add(1)), tap.Device)
 		session, err := client.Dial(b.Context(), client.SessionConfig{
-			URL: target.String(), TLS: &tls.Config{RootCAs: config.CA}, KeyID: config.KeyID, Key: config.Key,
+			URL: target.String(), TLS: &tls.Config{RootCAs: conf.CA}, KeyID: keyID, Key: key,
 		})
 		if err != nil {
 			b.Error(err)

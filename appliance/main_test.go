@@ -3,6 +3,9 @@ package appliance_test
 import (
 	"bufio"
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,6 +16,7 @@ import (
 	"testing"
 
 	"tamv.internal/tamv/appliance"
+	"tamv.internal/tamv/tap"
 	"tamv.internal/tamv/tap/client"
 )
 
@@ -63,6 +67,31 @@ func start(t testing.TB, data string) appliance.Running {
 // connect is a client with the identity of a context file.
 func connect(t testing.TB, file string) *client.Client {
 	t.Helper()
+	cl, err := client.New(config(t, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	return cl
+}
+
+// enrol makes an identity and returns its key id and key.
+func enrol(t testing.TB, operator *client.Client, name string, roles ...tap.Role) (string, ed25519.PrivateKey) {
+	t.Helper()
+	public, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := map[string]any{"name": name, "publicKey": base64.StdEncoding.EncodeToString(public), "roles": roles}
+	if _, err := operator.Do(t.Context(), "POST", "/v1/identities", nil, body); err != nil {
+		t.Fatal(err)
+	}
+	return tap.DefaultTenant + "/" + name, key
+}
+
+// config is the connection of a context file, for clients with other keys.
+func config(t testing.TB, file string) client.Config {
+	t.Helper()
 	c, err := client.Load(file)
 	if err != nil {
 		t.Fatal(err)
@@ -72,12 +101,7 @@ func connect(t testing.TB, file string) *client.Client {
 		t.Fatal(err)
 	}
 	config.Retries = -1
-	cl, err := client.New(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(cl.Close)
-	return cl
+	return config
 }
 
 // child is an appliance in a process of its own.
