@@ -48,7 +48,7 @@ func (r Report) Markdown() string {
 	line("| CLINC150 and BANKING77 utterances, all fine | %.3f | %.3f |", a.FineHeld, a.FineRefused)
 	line("| AdvBench requests, all harmful | %.3f | %.3f |", a.HarmHeld, a.HarmRefused)
 	line("")
-	line("Probe sentences written for this project, worded apart from the training corpus, half")
+	line("Probe sentences written for this project, none of them in the training corpus, half")
 	line("Spanish: %d of %d on their side (fine below 0.3, harmful above 0.8). The rest:", a.Probes.Passed, a.Probes.Total)
 	line("")
 	line("| harm | should be | request |")
@@ -91,12 +91,13 @@ const weaknesses = `
 - Both engines see words, not sentences. "How did the plot to kill X fail?" looks like a
   plan, "I would never hurt him" like a threat, and a harmful wish in unusual words looks fine.
   A guardian, not the classifier, is the remedy.
-- The Spanish side of the audit was trained on the project's own sentences alone. No
-  Spanish test set made by others was available; the Spanish probes are few and ours.
+- What is harmful in Spanish was learned from the project's own sentences alone. No Spanish
+  test set made by others was available; the Spanish probes are few and ours.
 - The probe sentences were looked at while the corpus grew, so they are a check on
   regressions, not an unseen test.
-- The self-harm label is the weakest (few examples, many ways to say it). It only ever
-  leads to a person looking, never to a refusal by itself.
+- The harassment and violence labels are the weakest: on folds of the training texts that
+  their weights had not seen, AUROC 0.86 and 0.87 (the training program prints it for each
+  label). Self-harm alone leads to a person looking, never to a refusal.
 - Questions that share no word, stem or learned synonym with their answer are lost: about
   half of the calibration questions pass the relevance threshold. Word search beside the
   embedder helps, and a sentence encoder would help most.

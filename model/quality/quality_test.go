@@ -9,7 +9,9 @@ import (
 	"testing"
 
 	"tamv.internal/tamv/model/dataset"
+	"tamv.internal/tamv/model/lexical"
 	"tamv.internal/tamv/model/linear"
+	"tamv.internal/tamv/model/train/corpus"
 )
 
 func near(a, b float64) bool { return math.Abs(a-b) < 1e-9 }
@@ -80,6 +82,33 @@ func TestProbes(t *testing.T) {
 	}
 	if refused > 1 {
 		t.Errorf("%d fine probes would be refused", refused)
+	}
+}
+
+// A probe that training saw would prove nothing.
+func TestProbesAreNotInTheCorpus(t *testing.T) {
+	texts, err := corpus.Texts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	folded := func(text string) string {
+		var words lexical.Words
+		words.Cut(text)
+		var b strings.Builder
+		for i := range words.Len() {
+			b.Write(words.At(i))
+			b.WriteByte(' ')
+		}
+		return b.String()
+	}
+	trained := make(map[string]bool)
+	for _, x := range texts {
+		trained[folded(x.Text)] = true
+	}
+	for line := range strings.Lines(probes) {
+		if text := line[strings.LastIndexByte(line, '\t')+1:]; trained[folded(text)] {
+			t.Errorf("the corpus holds the probe %q", strings.TrimSpace(text))
+		}
 	}
 }
 
