@@ -18,9 +18,10 @@
 // threshold (the embedder's own unless the caller names one), and among those
 // keeps the best by cosine and shared words together: BM25 with the constants of
 // Robertson and Zaragoza ("The Probabilistic Relevance Framework", 2009; k1 =
-// 1.2, b = 0.75), scaled to [0,1]. Words decide between passages that the
-// embedder finds about equally near. The similarity reported is always the
-// cosine.
+// 1.2, b = 0.75), scaled to [0,1]. So the embedder says what is relevant and the
+// words say which of that is meant; the constant wordWeight has the figures. The
+// similarity reported is always the cosine. [Pod.Recall] returns the best first;
+// the search route sorts what was chosen by similarity.
 //
 // Vectors of another model are not comparable. A document that carries one is
 // not searched; it counts as stale in [Pod.Status] and is found again once it is

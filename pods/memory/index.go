@@ -14,8 +14,11 @@ const (
 	// candidates is how many of the nearest documents are weighed by words.
 	candidates = 64
 	// wordWeight is how much cosine a full overlap of words is worth when the
-	// candidates are ranked. Measured, see BenchmarkRanking.
-	wordWeight = 0.5
+	// candidates are ranked. On XQuAD (632 questions, 120 paragraphs per
+	// language) with the static embedder, the right paragraph comes first for
+	// 74 % (English) and 70 % (Spanish) of the questions with a weight of 0, 92 %
+	// and 92 % with 1, and 93 % and 93 % from 2 on: a plateau, so no fine tuning.
+	wordWeight = 1.0
 )
 
 // indexes is what is kept in memory of every tenant's documents.
