@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -100,14 +101,16 @@ func TestStreamConnEndsSlowFrames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn, far := pipeConns(StreamLink{IdleTimeout: time.Hour, FrameTimeout: 10 * time.Second})
 		defer far.Close()
-		go func() {
+		var writing sync.WaitGroup
+		defer writing.Wait()
+		writing.Go(func() {
 			for range 100 {
 				if _, err := far.Write([]byte{100}); err != nil {
 					return
 				}
 				<-time.After(time.Second)
 			}
-		}()
+		})
 		began := time.Now()
 		if _, err := conn.ReadFrame(); !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("got %v", err)

@@ -23,7 +23,7 @@ func BenchmarkEvidence(b *testing.B) {
 }
 
 func benchmarkEvidence(b *testing.B, overQUIC bool, inFlight int) {
-	n := newNode(hub.Limits{})
+	n := newNode(b, hub.Limits{})
 	wss, quicURL, roots := n.listen(b)
 	url := wss
 	if overQUIC {
@@ -69,7 +69,7 @@ func benchmarkEvidence(b *testing.B, overQUIC bool, inFlight int) {
 // BenchmarkFanOut measures deliveries per second from one publisher to 64
 // subscribers over TLS WebSocket.
 func BenchmarkFanOut(b *testing.B) {
-	n := newNode(hub.Limits{PublishRate: 1e9, RingBytes: 64 << 20, RingFrames: 1 << 18})
+	n := newNode(b, hub.Limits{PublishRate: 1e9, RingBytes: 64 << 20, RingFrames: 1 << 18})
 	wss, _, roots := n.listen(b)
 	const subscribers = 64
 	ctx := context.Background()

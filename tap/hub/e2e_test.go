@@ -30,7 +30,7 @@ func newEphemeral(t testing.TB) *ecdh.PrivateKey {
 func TestSubscribersOfBothTransportsSeeTheSameOrder(t *testing.T) {
 	before := runtime.NumGoroutine()
 	t.Run("serve", func(t *testing.T) {
-		n := newNode(hub.Limits{})
+		n := newNode(t, hub.Limits{})
 		wss, quicURL, roots := n.listen(t)
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()

@@ -76,8 +76,7 @@ func (h *Hub) admit(ctx context.Context, c tap.Conn) (*session, error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = tap.Wrap("hub.handshake", tap.Timeout, err, "the handshake took longer than %s", h.limits.Handshake).
 			WithCode("handshake_timeout")
-	}
-	if orderly(err) == nil { // the peer went away; there is nobody to tell
+	} else if orderly(err) { // the peer went away; there is nobody to tell
 		return nil, err
 	}
 	if !a.decided {

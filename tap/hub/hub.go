@@ -64,14 +64,14 @@ func (h *Hub) ServeConn(ctx context.Context, c tap.Conn) error {
 	s, err := h.admit(ctx, c)
 	if err != nil {
 		_ = c.Close(closeCode(err), tap.AsError(err).StableCode())
-		return err
+		return ended(err)
 	}
 	defer h.config.Authenticator.Closed(s.principal)
 	if !h.enter(s) {
 		return c.Close(tap.CloseGoingAway, "the node is stopping")
 	}
 	defer h.leave(s)
-	return orderly(s.run())
+	return ended(s.run())
 }
 
 func (h *Hub) enter(s *session) bool {
@@ -89,13 +89,29 @@ func (h *Hub) leave(s *session) {
 	delete(h.sessions, s)
 }
 
-// orderly turns the ways in which a peer says goodbye, or vanishes, into nil.
-func orderly(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) ||
-		errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.Canceled) {
+// ended is why a connection ended, nil when its peer said goodbye or vanished.
+func ended(err error) error {
+	if orderly(err) {
 		return nil
 	}
 	return err
+}
+
+// orderly says whether an error of a connection means no more than that it is
+// over. A refusal of ours never does, whatever caused it.
+func orderly(err error) bool {
+	var refusal *tap.Error
+	if errors.As(err, &refusal) {
+		return false
+	}
+	for _, end := range []error{
+		nil, io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, net.ErrClosed, os.ErrDeadlineExceeded, context.Canceled,
+	} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return false
 }
 
 func closeCode(err error) uint16 {

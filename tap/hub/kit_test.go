@@ -202,11 +202,16 @@ type node struct {
 	handler   *echo
 }
 
-func newNode(limits hub.Limits) *node {
+func newNode(t testing.TB, limits hub.Limits) *node {
 	n := &node{directory: newDirectory("ana", "beto", "caro"), ledger: newLedger("plaza", "patio"), handler: &echo{}}
 	n.Hub = hub.New(hub.Config{
 		Handler: n.handler, Authenticator: n.directory, Rooms: n.ledger, Recorder: n.ledger,
 		Now: time.Now, Limits: limits, Node: "n1", Epoch: 1_767_225_600_000,
+	})
+	t.Cleanup(func() {
+		if err := n.Shutdown(context.Background()); err != nil {
+			t.Errorf("shutdown: %v", err)
+		}
 	})
 	return n
 }
@@ -257,7 +262,7 @@ func (n *node) pipe(t testing.TB) (tap.Conn, <-chan error) {
 
 func pipeConn(c net.Conn) tap.Conn {
 	return tap.NewStreamConn(c, tap.StreamLink{
-		Transport: "pipe", Remote: netip.MustParseAddr("192.0.2.7"),
+		Transport: "pipe", Remote: netip.MustParseAddr("192.0.2.7"), WriteTimeout: time.Second,
 		Close: func(uint16, string) error { return c.Close() },
 	})
 }

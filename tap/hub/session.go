@@ -66,7 +66,7 @@ func (s *session) ready() *tap.Ready {
 // what is still running.
 func (s *session) run() error {
 	err := s.read()
-	if e := tap.AsError(err); orderly(err) != nil && (e.Kind == tap.Invalid || e.Kind == tap.Unauthenticated) {
+	if e := tap.AsError(err); !orderly(err) && (e.Kind == tap.Invalid || e.Kind == tap.Unauthenticated) {
 		s.drain() // the client is told why before the door closes
 		_ = s.conn.Close(closeCode(err), e.StableCode())
 	}
