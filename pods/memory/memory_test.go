@@ -309,14 +309,17 @@ func TestHundredFullDocumentsFitOneBatch(t *testing.T) {
 func TestRefusedSearches(t *testing.T) {
 	h := serve(t, newPod(t, "m1"))
 	for body, code := range map[string]string{
-		`{"query":" "}`:                                 "text",
-		`{"query":""}`:                                  "schema",
-		`{"query":"a","limit":0}`:                       "schema",
-		`{"query":"a","limit":51}`:                      "schema",
-		`{"query":"a","threshold":1.1}`:                 "schema",
-		`{"query":"a","threshold":-1}`:                  "schema",
-		`{"query":"a","type":"x"}`:                      "schema",
-		`{"query":"` + strings.Repeat("a", 4097) + `"}`: "schema",
+		`{"query":" "}`:                                  "text",
+		`{"query":""}`:                                   "schema",
+		`{"query":"a","limit":0}`:                        "schema",
+		`{"query":"a","limit":51}`:                       "schema",
+		`{"query":"a","threshold":1.1}`:                  "threshold",
+		`{"query":"a","threshold":1e-9999999,"limit":0}`: "",
+		`{"query":"a","threshold":1e400}`:                "",
+		`{"query":"a","threshold":"1"}`:                  "schema",
+		`{"query":"a","threshold":-1}`:                   "threshold",
+		`{"query":"a","type":"x"}`:                       "schema",
+		`{"query":"` + strings.Repeat("a", 4097) + `"}`:  "schema",
 	} {
 		_, err := search(h, body)
 		podtest.WantKind(t, err, tap.Invalid, code)

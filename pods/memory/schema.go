@@ -39,12 +39,14 @@ var listSchema = pods.MustSchema(`{
 	"type": "object", "additionalProperties": false, "required": ["documents"],
 	"properties": {"documents": {"type": "array", "items": ` + documentShape + `}, "next": {"type": "string"}}}`)
 
+// The schema leaves the threshold's bounds to the pod: bounds are compared in exact
+// arithmetic, which a number like 1e-9999999 is beyond.
 var searchSchema = pods.MustSchema(`{
 	"type": "object", "additionalProperties": false, "required": ["query"],
 	"properties": {
 		"query": {"type": "string", "minLength": 1, "maxLength": 4096},
 		"limit": {"type": "integer", "minimum": 1, "maximum": 50},
-		"threshold": {"type": "number", "minimum": 0, "maximum": 1},
+		"threshold": {"type": "number", "description": "cosine, 0 to 1"},
 		"type": {"type": "string", "maxLength": 50, "pattern": "^[A-Z][A-Z0-9_]{0,49}$"}}}`)
 
 var resultsSchema = pods.MustSchema(`{
