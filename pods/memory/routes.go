@@ -85,9 +85,9 @@ func (p *Pod) search(ctx context.Context, c *pods.Call) (*pods.Result, error) {
 	}
 	if in.Threshold != nil {
 		threshold = *in.Threshold
-	}
-	if in.Threshold != nil && !(threshold >= 0 && threshold <= 1) {
-		return nil, tap.E("memory.search", tap.Invalid, `"threshold" must be from 0 to 1`).WithCode("threshold")
+		if threshold < 0 || threshold > 1 {
+			return nil, tap.E("memory.search", tap.Invalid, `"threshold" must be from 0 to 1`).WithCode("threshold")
+		}
 	}
 	passages, err := p.recall(ctx, c.View, c.Tenant, in.Query, in.Type, limit, threshold)
 	if err != nil {
