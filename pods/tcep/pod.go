@@ -8,7 +8,6 @@ import (
 
 	"tamv.internal/tamv/pods"
 	"tamv.internal/tamv/store"
-	"tamv.internal/tamv/store/bookpi"
 	"tamv.internal/tamv/tap"
 )
 
@@ -52,7 +51,7 @@ func (p *Pod) Manifest() pods.Manifest {
 // booked is the reply to an order.
 type booked struct {
 	booking
-	EvidenceHash *bookpi.Hash   `json:"evidenceHash,omitempty"`
+	EvidenceHash string         `json:"evidenceHash,omitempty"` // leaf hash of the booking's evidence
 	Receipt      *store.Receipt `json:"receipt,omitempty"`
 	Repeated     bool           `json:"repeated,omitempty"` // an earlier request booked it
 }
@@ -77,7 +76,7 @@ func (p *Pod) book(_ context.Context, c *pods.Call) (*pods.Result, error) {
 		Evidence: []store.Evidence{{Actor: c.Actor(), Action: "tcep.book", Outcome: outcome, Payload: encode(plan.booking.evidence())}},
 	}
 	result.Receipted = func(r store.Receipt) {
-		reply.EvidenceHash, reply.Receipt = &r.Leaf, &r
+		reply.EvidenceHash, reply.Receipt = r.Leaf.String(), &r
 		if r.Duplicate && !plan.repeated {
 			result.Error = reply.settle(c)
 		}
