@@ -20,7 +20,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	lang := locale()
 	root := &cobra.Command{
 		Use: "tamvd", Short: shortTexts.In(lang),
-		SilenceUsage: true, SilenceErrors: true, Args: cobra.NoArgs,
+		SilenceUsage: true, SilenceErrors: true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	root.AddCommand(devCommand(lang, stdout, stderr), &cobra.Command{
