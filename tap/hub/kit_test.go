@@ -360,9 +360,13 @@ func (r *raw) expect(typ string, into tap.Payload) uuid.UUID {
 }
 
 // refused reads an error frame that answers id, with the given kind and code.
+// Events of a room may come before it.
 func (r *raw) refused(id uuid.UUID, kind tap.Kind, code string) {
 	r.t.Helper()
 	e := r.next()
+	for e.Type == tap.TypeXREvent {
+		e = r.next()
+	}
 	if e.Type != tap.TypeError || e.ID != id {
 		r.t.Fatalf("got %s for %s, want an error for %s", e.Type, e.ID, id)
 	}

@@ -486,6 +486,7 @@ func TestShutdownEndsSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, hub.Limits{})
 		_, served := n.rawDial(t, "ana")
+		synctest.Wait()
 		if n.Sessions() != 1 {
 			t.Fatalf("%d sessions", n.Sessions())
 		}
