@@ -81,6 +81,9 @@ type Part struct {
 	Spatial   any        // becomes spatialData
 	Economy   any        // becomes economy
 	Ops       []store.Op
+	// Evidence is what the ledger shall say about Ops beyond the kernel's own
+	// entry, which follows it in the same batch.
+	Evidence []store.Evidence
 	// Degraded says what the pod could not do, empty when it did everything.
 	Degraded string
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -114,17 +115,38 @@ var (
 	errTrailing  = errors.New("bytes after the value")
 	errDepth     = errors.New("nested too deeply")
 	errDuplicate = errors.New("a key appears twice in one object")
+	errNumber    = errors.New("a number with too many digits or too large an exponent")
 )
 
 // jsonReason says why in words that do not repeat the input.
 func jsonReason(err error) string {
 	switch {
-	case errors.Is(err, errTrailing), errors.Is(err, errDepth), errors.Is(err, errDuplicate):
+	case errors.Is(err, errTrailing), errors.Is(err, errDepth), errors.Is(err, errDuplicate), errors.Is(err, errNumber):
 		return err.Error()
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "it ends too early"
 	}
 	return "syntax error"
+}
+
+// Bounds of a number: what a float64 can hold, and no more digits than anybody
+// means. Comparing 1e-9999999 exactly, as a schema does, costs seconds.
+const (
+	maxNumberBytes = 64
+	maxExponent    = 400
+)
+
+// plain says whether a JSON number keeps to the bounds.
+func plain(n string) bool {
+	if len(n) > maxNumberBytes {
+		return false
+	}
+	i := strings.IndexAny(n, "eE")
+	if i < 0 {
+		return true
+	}
+	exponent, err := strconv.Atoi(n[i+1:])
+	return err == nil && exponent >= -maxExponent && exponent <= maxExponent
 }
 
 func strictValue(d *json.Decoder, depth int) (any, error) {
@@ -134,6 +156,9 @@ func strictValue(d *json.Decoder, depth int) (any, error) {
 	}
 	delim, nested := t.(json.Delim)
 	if !nested {
+		if n, number := t.(json.Number); number && !plain(string(n)) {
+			return nil, errNumber
+		}
 		return t, nil
 	}
 	if depth++; depth > MaxDepth {

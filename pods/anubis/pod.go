@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"strconv"
-	"time"
 
 	"tamv.internal/tamv/pods"
 	"tamv.internal/tamv/store"
@@ -281,17 +280,12 @@ type identityReply struct {
 func describe(tenant string, i *Identity) identityReply {
 	r := identityReply{
 		Name: i.Name, KeyID: tap.JoinKeyID(tenant, i.Name), PublicKey: i.PublicKey, Roles: i.Roles,
-		State: i.State, Enrolled: stamp(i.EnrolledAt), Reason: i.Reason,
+		State: i.State, Enrolled: pods.TimestampMicros(i.EnrolledAt), Reason: i.Reason,
 	}
 	if i.State == StateRevoked {
-		r.Revoked = stamp(i.RevokedAt)
+		r.Revoked = pods.TimestampMicros(i.RevokedAt)
 	}
 	return r
-}
-
-// stamp renders microseconds as RFC 3339 in UTC.
-func stamp(micros int64) string {
-	return time.UnixMicro(micros).UTC().Format("2006-01-02T15:04:05.000000Z07:00")
 }
 
 // read finds an identity of the caller's tenant; what cannot be a name is not

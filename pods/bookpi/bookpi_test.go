@@ -267,10 +267,10 @@ func TestQueryFilters(t *testing.T) {
 		"?actor=ana&limit=2":            {8, 6},
 		"?from=" + fmt.Sprint(times[7]): {9, 8, 7},
 		"?to=" + fmt.Sprint(times[2]):   {1, 0},
-		"?from=" + fmt.Sprint(times[2]) + "&to=" + fmt.Sprint(times[4]):       {3, 2},
-		"?to=2020-01-01T00:00:00Z":                                            {},
-		"?from=2040-01-01T00:00:00Z":                                          {},
-		"?from=" + timestamp(times[8]) + "&to=" + timestamp(times[9]) + "&x=": nil,
+		"?from=" + fmt.Sprint(times[2]) + "&to=" + fmt.Sprint(times[4]): {3, 2},
+		"?to=2020-01-01T00:00:00Z":                                      {},
+		"?from=2040-01-01T00:00:00Z":                                    {},
+		"?from=" + pods.TimestampMicros(times[8]) + "&to=" + pods.TimestampMicros(times[9]) + "&x=": nil,
 	} {
 		var p page
 		_, err := get(t, h, auditor, "/v1/evidence"+query, &p)

@@ -2,7 +2,6 @@ package bookpi
 
 import (
 	"encoding/json"
-	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -35,7 +34,7 @@ type entry struct {
 
 func show(r store.Record, e *bookpi.Entry, withPayload bool) entry {
 	shown := entry{
-		Position: r.Position, EvidenceHash: bookpi.LeafHash(r.Entry), Time: timestamp(e.Timestamp), Timestamp: e.Timestamp,
+		Position: r.Position, EvidenceHash: bookpi.LeafHash(r.Entry), Time: pods.TimestampMicros(e.Timestamp), Timestamp: e.Timestamp,
 		Actor: e.Actor, Action: e.Action, Outcome: e.Outcome,
 		PayloadDigest: e.PayloadDigest, PreviousHash: e.Previous, PayloadBytes: len(r.Payload),
 	}
@@ -49,10 +48,6 @@ func show(r store.Record, e *bookpi.Entry, withPayload bool) entry {
 		}
 	}
 	return shown
-}
-
-func timestamp(micros int64) string {
-	return time.UnixMicro(micros).UTC().Format("2006-01-02T15:04:05.000000Z07:00")
 }
 
 // parse reads a stored entry.

@@ -251,7 +251,7 @@ func (k *Kernel) approve(ctx context.Context, c *pods.Call, r *stored) (*pods.Re
 	reply := &decided{Ticket: r.Ticket, State: r.State, Response: response}
 	return &pods.Result{
 		Body: reply, Ops: append(ops, a.ops...),
-		Evidence: []store.Evidence{r.evidence(c, "intent.approved"), a.evidence()},
+		Evidence: append([]store.Evidence{r.evidence(c, "intent.approved")}, a.evidence()...),
 		Receipted: func(receipt store.Receipt) {
 			reply.Receipt = &receipt
 			response.proven(receipt)

@@ -55,20 +55,22 @@ func (a *answer) reply() *Reply {
 	}
 }
 
-func (a *answer) evidence() store.Evidence {
-	return a.task.evidence(a.outcome(), func(e *entry) {
+// evidence is what the capabilities did, each in its own words, and last the
+// intent itself: the receipt's leaf is the intent's.
+func (a *answer) evidence() []store.Evidence {
+	return append(a.effects, a.task.evidence(a.outcome(), func(e *entry) {
 		e.Capabilities, e.Degraded = a.task.plan.capabilities, a.degraded
 		e.Economy, e.Effects = a.economy, len(a.ops)
 		for _, cited := range a.citations {
 			e.Citations = append(e.Citations, cited.DocumentID)
 		}
-	})
+	}))
 }
 
 func (a *answer) result() *pods.Result {
 	reply := a.reply()
 	return &pods.Result{
-		Body: reply, Ops: a.ops, Evidence: []store.Evidence{a.evidence()}, Receipted: reply.proven,
+		Body: reply, Ops: a.ops, Evidence: a.evidence(), Receipted: reply.proven,
 	}
 }
 

@@ -25,6 +25,7 @@ type answer struct {
 	spatial   any
 	economy   any
 	ops       []store.Op
+	effects   []store.Evidence // of ops, by the capabilities
 	degraded  []Degradation
 }
 
@@ -131,6 +132,7 @@ func (a *answer) join(name string, p *pods.Part, err error) {
 		a.economy = p.Economy
 	}
 	a.ops = append(a.ops, p.Ops...)
+	a.effects = append(a.effects, p.Evidence...)
 }
 
 // maxOps leaves room in the batch for what the kernel and the gate add.

@@ -3,10 +3,10 @@ package memory
 import (
 	"encoding/binary"
 	"math"
-	"time"
 
 	"github.com/vmihailenco/msgpack/v5"
 
+	"tamv.internal/tamv/pods"
 	"tamv.internal/tamv/store"
 	"tamv.internal/tamv/tap"
 )
@@ -94,14 +94,10 @@ func (p *Pod) show(item store.Item, withContent bool) (document, error) {
 	}
 	d := document{
 		ID: item.Key.Last(), Type: r.Type, Bytes: len(r.Content), Metadata: r.Metadata, Model: r.Model,
-		Stale: r.Model != p.embedder.ID(), Created: timestamp(r.Created), Updated: timestamp(r.Updated), Author: r.Author,
+		Stale: r.Model != p.embedder.ID(), Created: pods.TimestampMicros(r.Created), Updated: pods.TimestampMicros(r.Updated), Author: r.Author,
 	}
 	if withContent {
 		d.Content = r.Content
 	}
 	return d, nil
-}
-
-func timestamp(micros int64) string {
-	return time.UnixMicro(micros).UTC().Format("2006-01-02T15:04:05.000000Z07:00")
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"tamv.internal/tamv/pods"
 	"tamv.internal/tamv/store"
 	"tamv.internal/tamv/tap"
 )
@@ -124,7 +125,7 @@ func (w *work) add(a *Act) error {
 	if a.Action == Put {
 		effect = store.Put(key, value)
 	}
-	history := encode(entry{a.Actor, timestamp(w.now), a.Action, value})
+	history := encode(entry{a.Actor, pods.Timestamp(w.now), a.Action, value})
 	w.batch.Ops = append(w.batch.Ops, effect, store.Append(store.K(w.tenant, SpaceHistory, w.room), history),
 		store.Create(mark, nil), store.Expire(mark, w.now.Add(store.IdempotencyWindow).UnixMicro()))
 	w.batch.Evidence = append(w.batch.Evidence, a.evidence(w.room, id, value))

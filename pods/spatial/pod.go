@@ -87,7 +87,7 @@ func (p *Pod) create(_ context.Context, c *pods.Call) (*pods.Result, error) {
 	}
 	r := Room{
 		ID: cmp.Or(in.ID, c.RequestID.String()), Name: in.Name, Creator: c.Actor(),
-		Created: timestamp(c.Now), Request: c.RequestID.String(),
+		Created: pods.Timestamp(c.Now), Request: c.RequestID.String(),
 	}
 	switch {
 	case !tap.ValidName(r.ID):
@@ -269,5 +269,5 @@ func (p *Pod) place(_ context.Context, c *pods.Call, in *pods.Intent) (*pods.Par
 		}
 		return nil, err
 	}
-	return &pods.Part{Ops: b.Ops, Spatial: placed{wish.Room, Put, b.Ops[0].Value}}, nil
+	return &pods.Part{Ops: b.Ops, Evidence: b.Evidence, Spatial: placed{wish.Room, Put, b.Ops[0].Value}}, nil
 }

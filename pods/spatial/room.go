@@ -3,7 +3,6 @@ package spatial
 import (
 	"bytes"
 	"encoding/json"
-	"time"
 
 	"tamv.internal/tamv/store"
 	"tamv.internal/tamv/tap"
@@ -97,5 +96,3 @@ func encode(v any) []byte {
 	_ = e.Encode(v)
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
-
-func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z07:00") }

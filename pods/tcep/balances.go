@@ -48,7 +48,7 @@ func (p *Pod) balances(ctx context.Context, c *pods.Call) (*pods.Result, error) 
 			return nil, err
 		}
 		if c.View.Clock() == clock {
-			return &pods.Result{Body: balancesReply{list, timestamp(time.UnixMicro(clock))}}, nil
+			return &pods.Result{Body: balancesReply{list, pods.Timestamp(time.UnixMicro(clock))}}, nil
 		}
 	}
 	return nil, tap.E("tcep.balances", tap.Unavailable, "money moves faster than it can be added up; try again").

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -86,7 +85,7 @@ func decide(c *pods.Call, o order) (*plan, error) {
 	p := &plan{booking: booking{
 		ID: c.RequestID.String(), Amount: format(shares.Amount, cur), Currency: cur.Code, Source: o.Source, Purpose: o.Purpose,
 		Impact: format(shares.Impact, cur), Operations: format(shares.Operations, cur),
-		Fund: fundAddress(c.Tenant, cur), Actor: c.Actor(), Time: timestamp(c.Now),
+		Fund: fundAddress(c.Tenant, cur), Actor: c.Actor(), Time: pods.Timestamp(c.Now),
 	}}
 	earlier, found, err := find(c.View, c.Tenant, p.booking.ID)
 	switch {
@@ -180,5 +179,3 @@ func encode(v any) []byte {
 	b, _ := json.Marshal(v)
 	return b
 }
-
-func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z07:00") }

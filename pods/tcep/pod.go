@@ -66,14 +66,10 @@ func (p *Pod) book(_ context.Context, c *pods.Call) (*pods.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	outcome := "ok"
-	if plan.repeated {
-		outcome = "repeated"
-	}
 	reply := &booked{booking: plan.booking, Repeated: plan.repeated}
 	result := &pods.Result{
 		Body: reply, Ops: plan.ops,
-		Evidence: []store.Evidence{{Actor: c.Actor(), Action: "tcep.book", Outcome: outcome, Payload: encode(plan.booking.evidence())}},
+		Evidence: plan.evidence(c),
 	}
 	result.Receipted = func(r store.Receipt) {
 		reply.EvidenceHash, reply.Receipt = r.Leaf.String(), &r
@@ -82,6 +78,15 @@ func (p *Pod) book(_ context.Context, c *pods.Call) (*pods.Result, error) {
 		}
 	}
 	return result, nil
+}
+
+// evidence is the ledger's entry about a booking, made now or standing already.
+func (p *plan) evidence(c *pods.Call) []store.Evidence {
+	outcome := "ok"
+	if p.repeated {
+		outcome = "repeated"
+	}
+	return []store.Evidence{{Actor: c.Actor(), Action: "tcep.book", Outcome: outcome, Payload: encode(p.booking.evidence())}}
 }
 
 // settle corrects the reply of a request that another one with the same id
@@ -148,7 +153,7 @@ func (p *Pod) pay(_ context.Context, c *pods.Call, in *pods.Intent) (*pods.Part,
 		return nil, err
 	}
 	b := plan.booking
-	return &pods.Part{Ops: plan.ops, Economy: economy{b.ID, b.Currency, b.Amount, b.Impact, b.Operations, b.Fund}}, nil
+	return &pods.Part{Ops: plan.ops, Evidence: plan.evidence(c), Economy: economy{b.ID, b.Currency, b.Amount, b.Impact, b.Operations, b.Fund}}, nil
 }
 
 var needOrder = tap.Text{

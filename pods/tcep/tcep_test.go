@@ -320,7 +320,7 @@ func TestOvertakenRequest(t *testing.T) {
 				podtest.WantKind(t, second.Error, tap.Conflict, "request_id_reused")
 				return
 			}
-			if reply := second.Body.(*booked); second.Error != nil || !reply.Repeated || reply.Time != timestamp(one.Now) {
+			if reply := second.Body.(*booked); second.Error != nil || !reply.Repeated || reply.Time != pods.Timestamp(one.Now) {
 				t.Errorf("%+v, %v", reply, second.Error)
 			}
 		})
