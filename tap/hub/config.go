@@ -22,7 +22,8 @@ type Authenticator interface {
 	// code that the client saw. keyID is as claimed.
 	Failed(ctx context.Context, keyID string, remote netip.Addr, transport, code string)
 	// Active says whether the principal's identity still stands. It is asked
-	// for every frame received and before every write, so it must not block.
+	// for every frame received and before room frames are sent, so it must not
+	// block.
 	Active(p *tap.Principal) bool
 	// Closed is told once that the session of a principal which Established
 	// returned has ended.

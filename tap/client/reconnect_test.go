@@ -1,0 +1,235 @@
+package client_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"tamv.internal/tamv/tap"
+	"tamv.internal/tamv/tap/client"
+	"tamv.internal/tamv/tap/hub"
+)
+
+// Feature: tamv-hardened-backend, Property 10: WebSocket Reconnection with Exponential Backoff
+//
+// For any number of failures in a row and any randomness, the pause after the
+// k-th is within [d/2, d], d = 1, 2, 4, ... capped at 30 seconds, and the upper
+// bound is reached without jitter.
+func TestPropertyReconnectionBacksOff(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		failures := rapid.IntRange(1, 12).Draw(rt, "failures")
+		draws := rapid.SliceOfN(rapid.Float64Range(0, 0.999999), failures, failures).Draw(rt, "draws")
+		synctest.Test(t, func(t *testing.T) {
+			s := newSite(t, hub.Limits{})
+			var dials []time.Time
+			var drawn int
+			r := client.NewReconnector(client.ReconnectConfig{
+				Backoff: client.Backoff{Rand: func() float64 { drawn++; return draws[drawn-1] }},
+				Dial: func(ctx context.Context, c client.SessionConfig) (*client.Session, error) {
+					dials = append(dials, time.Now())
+					if len(dials) <= failures {
+						return nil, tap.E("test", tap.Unavailable, "nobody home")
+					}
+					session, _, err := s.pipe(ctx, c)
+					return session, err
+				},
+			})
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- r.Run(ctx) }()
+			if _, err := r.Session(ctx); err != nil {
+				t.Fatal(err)
+			}
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+			for k := range failures {
+				d := min(30*time.Second, time.Second<<k)
+				pause := dials[k+1].Sub(dials[k])
+				if pause < d/2 || pause > d {
+					t.Errorf("pause %d was %s, not within [%s, %s]", k, pause, d/2, d)
+				}
+			}
+			if _, err := r.Session(t.Context()); !tap.IsKind(err, tap.Unavailable) {
+				t.Errorf("after the end: %v", err)
+			}
+		})
+	})
+}
+
+func TestBackoffBounds(t *testing.T) {
+	low := client.Backoff{Rand: func() float64 { return 0 }}
+	high := client.Backoff{Rand: func() float64 { return 1 }}
+	for k, want := range []time.Duration{1, 2, 4, 8, 16, 30, 30, 30} {
+		if got := high.Delay(k); got != want*time.Second {
+			t.Errorf("longest pause after %d failures is %s, want %s", k, got, want*time.Second)
+		}
+		if got := low.Delay(k); got != want*time.Second/2 {
+			t.Errorf("shortest pause after %d failures is %s, want %s", k, got, want*time.Second/2)
+		}
+	}
+	if got := (client.Backoff{First: time.Hour}).Delay(1000); got > 30*time.Second {
+		t.Errorf("after 1000 failures: %s", got)
+	}
+}
+
+// A cut connection is replaced; the room's stream goes on without a loss and
+// evidence that was not answered is repeated with its id.
+func TestReconnectorResumes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, hub.Limits{})
+		cuts := make(chan func(), 10)
+		r := client.NewReconnector(client.ReconnectConfig{
+			Dial: func(ctx context.Context, c client.SessionConfig) (*client.Session, error) {
+				session, cut, err := s.pipe(ctx, c)
+				cuts <- cut
+				return session, err
+			},
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- r.Run(ctx) }()
+		sub, err := r.Subscribe(ctx, "plaza")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, err := sub.Next(ctx); err != nil || e.Kind != client.Snapshot {
+			t.Fatalf("%+v, %v", e, err)
+		}
+		other, _ := s.dial(t, client.SessionConfig{})
+		if _, err := other.Subscribe(ctx, "plaza"); err != nil {
+			t.Fatal(err)
+		}
+		say := func(text string) {
+			if _, err := other.Publish(ctx, tap.Publish{Room: "plaza", Class: tap.ClassEvent, Data: []byte(text)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		heard := func(want string) {
+			t.Helper()
+			if e, err := sub.Next(ctx); err != nil || e.Kind != client.Published || string(e.Data) != want {
+				t.Fatalf("heard %s %s, %v; want %s", e.Kind, e.Data, err, want)
+			}
+		}
+		for round := range 3 {
+			say(fmt.Sprint("before ", round))
+			heard(fmt.Sprint("before ", round))
+			(<-cuts)()
+			synctest.Wait()
+			say(fmt.Sprint("meanwhile ", round))
+			heard(fmt.Sprint("meanwhile ", round))
+		}
+
+		s.mu.Lock()
+		s.hold, s.served = make(chan struct{}), nil
+		s.mu.Unlock()
+		answered := make(chan error, 1)
+		go func() {
+			_, err := r.Evidence(ctx, []byte(`{}`))
+			answered <- err
+		}()
+		synctest.Wait()
+		(<-cuts)()
+		close(s.hold)
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
+		if len(s.served) != 2 || s.served[0] != s.served[1] {
+			t.Errorf("evidence came as %v", s.served)
+		}
+		if err := other.Close(); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if _, err := sub.Next(t.Context()); !tap.IsKind(err, tap.Unavailable) {
+			t.Errorf("after the end: %v", err)
+		}
+	})
+}
+
+// A refusal that no retry can change ends the attempts.
+func TestReconnectorGivesUpOnARefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, hub.Limits{})
+		var cut func()
+		var changes []error
+		r := client.NewReconnector(client.ReconnectConfig{
+			Dial: func(ctx context.Context, c client.SessionConfig) (session *client.Session, err error) {
+				session, cut, err = s.pipe(ctx, c)
+				return session, err
+			},
+			Changed: func(err error) { changes = append(changes, err) },
+		})
+		ended := make(chan error, 1)
+		go func() { ended <- r.Run(t.Context()) }()
+		if _, err := r.Session(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Subscribe(t.Context(), "nowhere"); !tap.IsKind(err, tap.NotFound) {
+			t.Errorf("an unknown room: %v", err)
+		}
+		s.mu.Lock()
+		s.revoked = true
+		s.mu.Unlock()
+		cut()
+		err := <-ended
+		if e := tap.AsError(err); e == nil || e.Kind != tap.Unauthenticated || e.Code != "revoked" {
+			t.Errorf("ended with %v", err)
+		}
+		if len(changes) != 3 || changes[0] != nil || !tap.IsKind(changes[1], tap.Unavailable) || !tap.IsKind(changes[2], tap.Unauthenticated) {
+			t.Errorf("changes %v", changes)
+		}
+		if _, err := r.Evidence(t.Context(), []byte(`{}`)); !tap.IsKind(err, tap.Unauthenticated) {
+			t.Errorf("after the end: %v", err)
+		}
+		if _, err := r.Subscribe(t.Context(), "plaza"); !tap.IsKind(err, tap.Unauthenticated) {
+			t.Errorf("after the end: %v", err)
+		}
+	})
+}
+
+// A subscription that was closed is not taken along.
+func TestClosedSubscriptionsStayClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, hub.Limits{})
+		var cut func()
+		r := client.NewReconnector(client.ReconnectConfig{
+			Dial: func(ctx context.Context, c client.SessionConfig) (session *client.Session, err error) {
+				session, cut, err = s.pipe(ctx, c)
+				return session, err
+			},
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- r.Run(ctx) }()
+		sub, err := r.Subscribe(ctx, "plaza")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := sub.Close(ctx); err != nil {
+			t.Fatal(err)
+		}
+		cut()
+		synctest.Wait()
+		again, err := r.Session(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = again.Publish(ctx, tap.Publish{Room: "plaza", Class: tap.ClassEvent})
+		if e := tap.AsError(err); e == nil || e.Code != "not_subscribed" {
+			t.Errorf("got %v", err)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
