@@ -58,12 +58,8 @@ func (n *node) assemble() (*parts, error) {
 	p.server = pods.NewServer(pods.ServerConfig{
 		Table: table, Gate: gate, Writer: n.writer, View: n.store, Now: cfg.Now, Guards: guards, Watch: metrics.watch,
 	})
-	inRooms, err := newRooms(table, n.store, n.writer, cfg.Now)
-	if err != nil {
-		return nil, err
-	}
 	p.hub = hub.New(hub.Config{
-		Handler: p.server, Authenticator: gate, Rooms: inRooms, Recorder: checkpoints{n.writer}, Now: cfg.Now,
+		Handler: p.server, Authenticator: gate, Rooms: &rooms{n.store, n.writer, cfg.Now}, Recorder: checkpoints{n.writer}, Now: cfg.Now,
 		Node: cfg.Node, Epoch: uint64(cfg.Now().UnixMilli()),
 	})
 	n.engines.hub.Store(p.hub)

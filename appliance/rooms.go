@@ -4,10 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net/http"
 	"time"
 
-	"tamv.internal/tamv/pods"
 	"tamv.internal/tamv/pods/spatial"
 	"tamv.internal/tamv/store"
 	"tamv.internal/tamv/tap"
@@ -20,25 +18,11 @@ type rooms struct {
 	view   store.View
 	writer *store.Writer
 	now    func() time.Time
-	readTo []tap.Role // who may look: as the route table says
-	actTo  []tap.Role // who may act
-}
-
-func newRooms(table *pods.Table, view store.View, writer *store.Writer, now func() time.Time) (*rooms, error) {
-	look, _, err := table.Match(http.MethodGet, "/v1/dreamspaces/room")
-	if err != nil {
-		return nil, err
-	}
-	act, _, err := table.Match(http.MethodPost, "/v1/dreamspaces/room/actions")
-	if err != nil {
-		return nil, err
-	}
-	return &rooms{view, writer, now, look.Roles, act.Roles}, nil
 }
 
 // Snapshot is the room's durable state, for a participant who joins.
 func (r *rooms) Snapshot(_ context.Context, p *tap.Principal, room string) (hub.RoomState, error) {
-	if !p.Has(r.readTo...) {
+	if !spatial.MayRead(p) {
 		return hub.RoomState{}, tap.E("rooms.snapshot", tap.Forbidden, "this identity may not enter rooms").WithCode("role")
 	}
 	state, err := spatial.RoomState(r.view, p.Tenant, room)
@@ -52,12 +36,6 @@ func (r *rooms) Snapshot(_ context.Context, p *tap.Principal, room string) (hub.
 	return hub.RoomState{Sequence: state.Sequence, State: body}, nil
 }
 
-// roomAction is what a participant publishes.
-type roomAction struct {
-	Action string          `json:"action"`
-	Object json.RawMessage `json:"object"`
-}
-
 // Act commits the actions that wait for one room in one batch. What participants
 // get of them is what Apply appended to the history; see relay.
 func (r *rooms) Act(ctx context.Context, tenant, room string, actions []hub.Action) ([]hub.Outcome, error) {
@@ -65,20 +43,15 @@ func (r *rooms) Act(ctx context.Context, tenant, room string, actions []hub.Acti
 	var acts []spatial.Act
 	var from []int // which action each act is
 	for i, a := range actions {
-		var published roomAction
-		value, err := pods.DecodeStrict(a.Data)
-		if _, object := value.(map[string]any); err == nil && (!object || json.Unmarshal(a.Data, &published) != nil) {
-			err = tap.E("rooms.act", tap.Invalid, `a room action is {"action", "object"}`).WithCode("schema")
-		}
-		if err == nil && !a.Principal.Has(r.actTo...) {
+		act, err := spatial.ParseAct(a.Principal.Actor(), a.ID, a.Data)
+		if !spatial.MayAct(a.Principal) {
 			err = tap.E("rooms.act", tap.Forbidden, "this identity may not act in rooms").WithCode("role")
 		}
 		if err != nil {
 			outcomes[i].Err = err
 			continue
 		}
-		acts = append(acts, spatial.Act{Actor: a.Principal.Actor(), RequestID: a.ID, Action: published.Action, Object: published.Object})
-		from = append(from, i)
+		acts, from = append(acts, act), append(from, i)
 	}
 	if len(acts) == 0 {
 		return outcomes, nil
