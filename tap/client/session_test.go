@@ -144,15 +144,16 @@ func (s *site) covered() []uint64 {
 // pipe opens an in-memory session; cut ends its connection.
 func (s *site) pipe(ctx context.Context, c client.SessionConfig) (session *client.Session, cut func(), err error) {
 	near, far := net.Pipe()
-	conn := func(c net.Conn) tap.Conn {
-		return tap.NewStreamConn(c, tap.StreamLink{
-			Transport: "pipe", WriteTimeout: time.Second, Close: func(uint16, string) error { return c.Close() },
-		})
-	}
-	go func() { _ = s.hub.ServeConn(context.Background(), conn(far)) }()
+	go func() { _ = s.hub.ServeConn(context.Background(), pipeConn(far)) }()
 	c.KeyID, c.Key = "main/ana", anaKey
-	session, err = client.NewSession(ctx, conn(near), c)
+	session, err = client.NewSession(ctx, pipeConn(near), c)
 	return session, func() { _ = far.Close() }, err
+}
+
+func pipeConn(c net.Conn) tap.Conn {
+	return tap.NewStreamConn(c, tap.StreamLink{
+		Transport: "pipe", WriteTimeout: time.Second, Close: func(uint16, string) error { return c.Close() },
+	})
 }
 
 func (s *site) dial(t *testing.T, c client.SessionConfig) (*client.Session, func()) {
@@ -361,7 +362,7 @@ func TestSessionsSignCheckpoints(t *testing.T) {
 func TestSessionEndsWithTheReasonOfTheNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, hub.Limits{})
-		c, cut := s.dial(t, client.SessionConfig{})
+		c, _ := s.dial(t, client.SessionConfig{})
 		sub, err := c.Subscribe(t.Context(), "plaza")
 		if err != nil {
 			t.Fatal(err)
@@ -383,7 +384,7 @@ func TestSessionEndsWithTheReasonOfTheNode(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		s.revoked = false
-		c, cut = s.dial(t, client.SessionConfig{})
+		c, cut := s.dial(t, client.SessionConfig{})
 		if sub, err = c.Subscribe(ctx, "plaza"); err != nil {
 			t.Fatal(err)
 		}
