@@ -29,7 +29,6 @@ package manual
 
 import (
 	"embed"
-	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -65,30 +64,29 @@ func (e *LanguageError) Error() string {
 
 // Passages returns every passage in a language ("en" or "es"), by topic in the
 // order of [Topics], then as in the file.
-func Passages(lang string) ([]Passage, error) {
+func Passages(lang string) ([]Passage, error) { return passages(files, lang) }
+
+func passages(from fs.FS, lang string) ([]Passage, error) {
 	if !slices.Contains(Languages(), lang) {
 		return nil, &LanguageError{lang}
 	}
 	var all []Passage
-	lines := map[string]int{} // of the identifiers seen
+	seen := map[string]bool{} // identifiers
 	for _, topic := range Topics() {
-		name := path.Join(lang, topic+".md")
-		text, err := files.ReadFile(name)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, &SyntaxError{File: name, Reason: "the topic has no file"}
-		}
+		file := path.Join(lang, topic+".md")
+		text, err := fs.ReadFile(from, file)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("manual: %w", err)
 		}
-		sections, err := parse(name, text)
+		sections, err := parse(file, text)
 		if err != nil {
 			return nil, err
 		}
 		for _, s := range sections {
-			if _, twice := lines[s.id]; twice {
-				return nil, &SyntaxError{File: name, Line: s.line, Reason: fmt.Sprintf("the identifier %q is used twice", s.id)}
+			if seen[s.id] {
+				return nil, &SyntaxError{File: file, Line: s.line, Reason: fmt.Sprintf("the identifier %q is used twice", s.id)}
 			}
-			lines[s.id] = s.line
+			seen[s.id] = true
 			all = append(all, Passage{ID: s.id, Topic: topic, Lang: lang, Title: s.title, Content: s.content})
 		}
 	}
