@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"tamv.internal/tamv/tap"
+	"tamv.internal/tamv/tap/client"
+)
+
+// load reads the context that the command line or the environment names.
+func (a *app) load() (*client.Context, error) {
+	if a.as != nil {
+		return a.as, nil
+	}
+	file := a.contextFile
+	if file == "" {
+		file = a.getenv(client.ContextVariable)
+	}
+	if file == "" {
+		return nil, tap.E("tamvctl.context", tap.Invalid, "%s", textNoContext.In(a.lang)).WithCode(codeNoContext)
+	}
+	var err error
+	a.as, err = client.Load(a.path(file))
+	return a.as, err
+}
+
+// config is who the context speaks for.
+func (a *app) config() (client.Config, error) {
+	c, err := a.load()
+	if err != nil {
+		return client.Config{}, err
+	}
+	config, err := c.Config()
+	config.Lang = a.lang
+	return config, err
+}
+
+// client connects as the context says, once.
+func (a *app) client() (*client.Client, error) {
+	if a.open != nil {
+		return a.open, nil
+	}
+	config, err := a.config()
+	if err != nil {
+		return nil, err
+	}
+	a.open, err = client.New(config)
+	return a.open, err
+}
+
+// request sends one signed request, within the time that the command line
+// allows.
+func (a *app) request(ctx context.Context, method, path string, query url.Values, body any) (*client.Reply, error) {
+	c, err := a.client()
+	if err != nil {
+		return nil, err
+	}
+	return a.requestAs(ctx, c, method, path, query, body)
+}
+
+// requestAs is request for any client.
+func (a *app) requestAs(ctx context.Context, c *client.Client, method, path string, query url.Values, body any) (*client.Reply, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	reply, err := c.Do(ctx, method, path, query, body)
+	return reply, named(reply, err)
+}
+
+// send is request for one with headers, or an id, of its own.
+func (a *app) send(ctx context.Context, r *tap.Request) (*client.Reply, error) {
+	c, err := a.client()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	r.Lang = a.lang
+	reply, err := c.Send(ctx, r)
+	return reply, named(reply, err)
+}
+
+// named adds the request's id to the error that the appliance answered with.
+func named(reply *client.Reply, err error) error {
+	var e *tap.Error
+	if err == nil || reply == nil || !errors.As(err, &e) {
+		return err
+	}
+	return &replyError{e, reply.RequestID}
+}
+
+// show requests a document and prints it; draw gets it decoded.
+func show[T any](ctx context.Context, a *app, method, path string, query url.Values, body any, draw func(*table, T)) error {
+	reply, err := a.request(ctx, method, path, query, body)
+	if err != nil {
+		return err
+	}
+	return printReply(a, reply, draw)
+}
+
+// printReply prints a reply; draw gets it decoded.
+func printReply[T any](a *app, reply *client.Reply, draw func(*table, T)) error {
+	var v T
+	if err := reply.Decode(&v); err != nil {
+		return err
+	}
+	return a.print(reply.Body, func(t *table) { draw(t, v) })
+}
+
+// argument is a value given on the command line, in a file (@FILE) or on
+// standard input (@-).
+func (a *app) argument(value string) ([]byte, error) {
+	if len(value) == 0 || value[0] != '@' {
+		return []byte(value), nil
+	}
+	return a.readFile(value[1:])
+}
+
+// maxInput bounds what is read into memory: a bundle is the largest.
+const maxInput = 65 << 20
+
+// readFile reads a file, or standard input for "-".
+func (a *app) readFile(name string) ([]byte, error) {
+	in := a.in
+	if name != "-" {
+		f, err := os.Open(a.path(name))
+		if err != nil {
+			return nil, fileError(err)
+		}
+		defer f.Close()
+		in = f
+	}
+	raw, err := io.ReadAll(io.LimitReader(in, maxInput+1))
+	if err != nil {
+		return nil, fileError(err)
+	}
+	if len(raw) > maxInput {
+		return nil, badInput("%s: > %d bytes", name, maxInput)
+	}
+	return raw, nil
+}
+
+// fileError gives an error about a file its kind.
+func fileError(err error) error {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return tap.E("tamvctl.file", tap.NotFound, "%v", err).WithCode("file")
+	case errors.Is(err, os.ErrExist):
+		return tap.E("tamvctl.file", tap.Conflict, "%v", err).WithCode("file")
+	case errors.Is(err, os.ErrPermission):
+		return tap.E("tamvctl.file", tap.Forbidden, "%v", err).WithCode("file")
+	}
+	return tap.E("tamvctl.file", tap.Invalid, "%v", err).WithCode("file")
+}
+
+// paging is the flags of a list.
+type paging struct {
+	limit uint
+	after string
+}
+
+func (p *paging) flags(a *app, c *cobra.Command) {
+	c.Flags().UintVar(&p.limit, "limit", 0, textFlagLimit.In(a.lang))
+	c.Flags().StringVar(&p.after, "after", "", textFlagAfter.In(a.lang))
+}
+
+// query makes a query of the flags and of the pairs of names and values that
+// are not empty.
+func (p *paging) query(pairs ...string) url.Values {
+	q := filled(append(pairs, "after", p.after)...)
+	if p.limit > 0 {
+		q.Set("limit", strconv.FormatUint(uint64(p.limit), 10))
+	}
+	return q
+}
+
+// filled makes a query of the pairs whose value is not empty.
+func filled(pairs ...string) url.Values {
+	q := url.Values{}
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			q.Set(pairs[i], pairs[i+1])
+		}
+	}
+	return q
+}
+
+// cursor is where a list goes on: the appliance sends names or numbers.
+type cursor string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *cursor) UnmarshalJSON(b []byte) error {
+	*c = cursor(strings.Trim(string(b), `"`))
+	return nil
+}
+
+// more tells how the list goes on.
+func (t *table) more(next cursor) {
+	if next != "" {
+		t.line("… --after " + string(next))
+	}
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"tamv.internal/tamv/tap"
+	"tamv.internal/tamv/tap/client"
+)
+
+// Codes of errors that tamvctl makes itself.
+const (
+	codeUsage     = "usage"           // Invalid: the command line is wrong
+	codeNoContext = "no_context"      // Invalid: nobody said which appliance
+	codeInput     = "input"           // Invalid: a value or a file has the wrong form
+	codeBroken    = "broken_evidence" // Unauthenticated: evidence does not verify
+	codeKeyPerms  = "key_permissions" // Forbidden: others can read the private key
+)
+
+// usage is a mistake in the command line.
+func usage(format string, args ...any) *tap.Error {
+	return tap.E("tamvctl", tap.Invalid, format, args...).WithCode(codeUsage)
+}
+
+// badInput is a value or a file that does not have its form.
+func badInput(format string, args ...any) *tap.Error {
+	return tap.E("tamvctl", tap.Invalid, format, args...).WithCode(codeInput)
+}
+
+// replyError is what the appliance answered, with the request it was about.
+type replyError struct {
+	err       *tap.Error
+	requestID string
+}
+
+func (e *replyError) Error() string { return e.err.Error() }
+func (e *replyError) Unwrap() error { return e.err }
+
+// hints are better than a kind's own where a code says more.
+var hints = map[string]tap.Text{
+	codeUsage:              textHintUsage,
+	codeNoContext:          textHintNoContext,
+	codeInput:              textHintInput,
+	codeBroken:             textHintBroken,
+	codeKeyPerms:           textHintKeyPerms,
+	client.CodeUnreachable: textHintUnreachable,
+	client.CodeCertificate: textHintCertificate,
+	"own_intent":           textHintOwnIntent,
+	"not_own":              textHintNotOwn,
+	"expired":              textHintExpired,
+	"revoked":              textHintRevoked,
+	"currency":             textHintCurrency,
+}
+
+// fail reports an error and returns its exit code.
+func (a *app) fail(err error) int {
+	e := explained(err)
+	body := e.Body("", time.Now(), a.lang)
+	body.Error.Message = message(e)
+	if hint, ok := hints[e.StableCode()]; ok {
+		body.Error.Hint = hint.In(a.lang)
+	}
+	var reply *replyError
+	if errors.As(err, &reply) {
+		body.Error.RequestID = reply.requestID
+	}
+	if a.output == asTable {
+		a.failTable(&body.Error)
+	} else if raw, err := json.Marshal(body); err == nil {
+		_ = a.encode(a.errOut, raw) // there is nowhere left to report to
+	}
+	return e.Kind.Traits().ExitCode
+}
+
+// explained is the error with its kind; what has none is cobra's complaint about
+// the command line.
+func explained(err error) *tap.Error {
+	var e *tap.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return usage("%v", err)
+}
+
+// message is what a person is told: of an error made on this side, its cause
+// too.
+func message(e *tap.Error) string {
+	if e.Err == nil {
+		return e.Message
+	}
+	return e.Message + ": " + e.Err.Error()
+}
+
+// failTable prints an error for a person: message, facts, what to do next.
+func (a *app) failTable(f *tap.ErrorFields) {
+	fmt.Fprintf(a.errOut, "tamvctl: %s\n", oneLine(f.Message))
+	t := newTable(a.errOut, a.lang)
+	t.indent = "  "
+	t.field(textCode, f.Code)
+	if f.RequestID != "" {
+		t.field(textRequest, f.RequestID)
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.Details)) {
+		switch v := f.Details[name].(type) {
+		case string, bool, float64, int, uint64:
+			t.row(name, fmt.Sprint(v))
+		}
+	}
+	_ = t.flush()
+	fmt.Fprintf(a.errOut, "%s: %s\n", textHint.In(a.lang), f.Hint)
+}
