@@ -292,7 +292,7 @@ func (p *Ack) fields() []field {
 
 func (p *Ack) check() error { return nil }
 
-// Busy refuses a request for now.
+// Busy refuses a request that may be repeated later.
 type Busy struct{ RetryMs uint64 }
 
 func (p *Busy) fields() []field { return []field{{"retryMs", &p.RetryMs}} }

@@ -138,6 +138,7 @@ func (s *site) covered() []uint64 {
 	for _, c := range s.checkpoints {
 		counts = append(counts, c.Count)
 	}
+	slices.Sort(counts) // they are recorded side by side
 	return counts
 }
 

@@ -75,7 +75,8 @@ type SessionCheckpoint struct {
 	Transport string
 }
 
-// Recorder makes checkpoints evidence.
+// Recorder makes checkpoints evidence. It is called concurrently, also for one
+// session; Count gives the order.
 type Recorder interface {
 	Checkpoint(ctx context.Context, p *tap.Principal, c SessionCheckpoint) error
 }

@@ -61,7 +61,7 @@ type waitingAction struct {
 
 // act queues a durable action. What waits together is committed together.
 func (s *session) act(id uuid.UUID, p *tap.Publish) error {
-	if !s.take(id) {
+	if !s.take(id, 0) {
 		return nil
 	}
 	r := s.hub.use(roomName{s.principal.Tenant, p.Room}) // until the action is answered

@@ -146,11 +146,11 @@ func (s *session) dispatch(e *tap.Envelope) error {
 	case tap.TypePublish, tap.TypeXREvent, tap.TypeDreamSpaceSync:
 		return s.publish(e)
 	case tap.TypeEvidenceRecord:
-		return s.spawn(e, s.evidence)
+		return s.spawn(e, 0, s.evidence)
 	case tap.TypeIntentRequest:
-		return s.spawn(e, s.intent)
+		return s.spawn(e, 0, s.intent)
 	case tap.TypeCheckpoint:
-		return s.spawn(e, s.checkpoint)
+		return s.spawn(e, checkpointHeadroom, s.checkpoint)
 	case tap.TypeSubscribe:
 		return s.subscribe(e)
 	case tap.TypeUnsubscribe:
@@ -178,9 +178,13 @@ func (s *session) ack(id uuid.UUID, a *tap.Ack) {
 	s.reply(tap.Envelope{ID: id, Type: tap.TypeAck, Timestamp: s.hub.now()}, a)
 }
 
-// take counts a request against the credit.
-func (s *session) take(id uuid.UUID) bool {
-	if s.inFlight.Add(1) > int64(s.hub.limits.Credit) {
+// checkpointHeadroom lets checkpoints through when the credit is used up: a
+// signature that is refused would be lost to the ledger.
+const checkpointHeadroom = 16
+
+// take counts a request against the credit and so much beyond it.
+func (s *session) take(id uuid.UUID, headroom int) bool {
+	if s.inFlight.Add(1) > int64(s.hub.limits.Credit+headroom) {
 		s.inFlight.Add(-1)
 		s.busy(id, busyRetry)
 		return false
@@ -193,8 +197,8 @@ const busyRetry = 50 * time.Millisecond
 
 // spawn runs a request beside the others of the session. The payload is copied:
 // what serves the request may keep it.
-func (s *session) spawn(e *tap.Envelope, serve func(id uuid.UUID, payload []byte) (*tap.Ack, error)) error {
-	if !s.take(e.ID) {
+func (s *session) spawn(e *tap.Envelope, headroom int, serve func(id uuid.UUID, payload []byte) (*tap.Ack, error)) error {
+	if !s.take(e.ID, headroom) {
 		return nil
 	}
 	id, payload := e.ID, bytes.Clone(e.Payload)

@@ -412,6 +412,12 @@ func TestCreditIsBounded(t *testing.T) {
 	if id := r.expect(tap.TypeBusy, &busy); id != fourth || busy.RetryMs == 0 {
 		t.Errorf("busy %+v for %s, want %s", busy, id, fourth)
 	}
+	// A checkpoint goes through: refused, it would be lost.
+	c := r.Checkpoint(uuid.MustParse(r.ready.Session), n.directory.keys["main/ana"])
+	signed := r.send(tap.TypeCheckpoint, pack(&c))
+	if id := r.expect(tap.TypeAck, nil); id != signed {
+		t.Errorf("an ack for %s, want the checkpoint's", id)
+	}
 	close(n.handler.hold)
 	for range 3 {
 		id := r.expect(tap.TypeAck, nil)

@@ -48,7 +48,7 @@ func (s *session) subscribe(e *tap.Envelope) error {
 
 // spawnQuiet runs a request that answers by itself.
 func (s *session) spawnQuiet(id uuid.UUID, serve func(uuid.UUID)) bool {
-	if !s.take(id) {
+	if !s.take(id, 0) {
 		return false
 	}
 	s.jobs.Add(1)
