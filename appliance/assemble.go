@@ -39,7 +39,7 @@ func (n *node) assemble() (*parts, error) {
 	guards := map[string]*pods.Guard{}
 	every := append(all.Pods(all.Deps{
 		Memory: n.engines.memory, Classifier: n.engines.classifier, Threshold: n.engines.embedder.RelevanceThreshold(),
-		Active: gate.Active, Guards: guards,
+		Active: n.engines.directory.Stands, Guards: guards,
 		Ledger: n.store, Checkpoints: evidence.NewCheckpointer(n.store, key.signer), VerifierKey: key.verifier,
 	}), status)
 	table, err := pods.NewTable(every...)

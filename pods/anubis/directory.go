@@ -130,6 +130,13 @@ func (d *Directory) Len() int {
 	return len(d.byKeyID)
 }
 
+// Stands says whether the principal's identity is enrolled and active, whatever
+// brought the principal here; [Gate.Active] is for one with an open session.
+func (d *Directory) Stands(p *tap.Principal) bool {
+	who := d.lookup(tap.JoinKeyID(p.Tenant, p.Identity))
+	return who != nil && who.identity.State == StateActive
+}
+
 // lookup finds the identity behind a key id; nil when there is none.
 func (d *Directory) lookup(keyID string) *standing {
 	d.mu.RLock()

@@ -2,6 +2,7 @@ package anubis
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
@@ -25,6 +26,15 @@ func TestDirectoryLoad(t *testing.T) {
 	item, _, _ := s.state.Get(identityKey("main", "ana"))
 	if who := d.lookup("main/ana"); who == nil || who.unchanged[0].Number != int64(item.Version) {
 		t.Fatal("ana is not as stored")
+	}
+	ana, nobody := &tap.Principal{Tenant: "main", Identity: "ana"}, &tap.Principal{Tenant: "main", Identity: "nobody"}
+	if !d.Stands(ana) || d.Stands(nobody) {
+		t.Fatal("who stands is wrong")
+	}
+	revoked := []byte(strings.Replace(string(item.Value), string(StateActive), string(StateRevoked), 1))
+	d.ObserveChanges([]store.Change{{Key: item.Key, Value: revoked, Version: item.Version + 1}}, false)
+	if d.Stands(ana) {
+		t.Fatal("a revoked identity stands")
 	}
 	if !d.knows("main-2") || d.knows("empty") {
 		t.Fatal("tenants are wrong")
