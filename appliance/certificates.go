@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"tamv.internal/tamv/tap"
@@ -106,12 +107,39 @@ func (i *issued) write(certFile, keyFile string) error {
 	return err
 }
 
+// serverNames are the names and addresses by which clients may reach a
+// listener on this host: all of the machine's when it listens everywhere.
+func serverNames(host string) []string {
+	names := []string{"localhost", "127.0.0.1", "::1"}
+	if ip := net.ParseIP(host); host != "" && (ip == nil || !ip.IsUnspecified()) {
+		return append(names, host)
+	}
+	if name, err := os.Hostname(); err == nil {
+		names = append(names, name)
+	}
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return names // the names above still work
+	}
+	for _, a := range addresses {
+		if network, ok := a.(*net.IPNet); ok && !network.IP.IsLoopback() {
+			names = append(names, network.IP.String())
+		}
+	}
+	return names
+}
+
+// named says whether a certificate is good for every one of the names.
+func named(c *x509.Certificate, names []string) bool {
+	return !slices.ContainsFunc(names, func(n string) bool { return c.VerifyHostname(n) != nil })
+}
+
 // serverCertificate loads this node's certificate, or issues a new one when
-// there is none, when it ends soon, or when it does not name the host.
-func (a *authority) serverCertificate(dir, host string, now time.Time) (*tls.Certificate, error) {
+// there is none, when it ends soon, or when it lacks one of the names.
+func (a *authority) serverCertificate(dir string, names []string, now time.Time) (*tls.Certificate, error) {
 	certFile, keyFile := filepath.Join(dir, "node.pem"), filepath.Join(dir, "node.key")
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
-	if err == nil && pair.Leaf.NotAfter.After(now.Add(renewBefore)) && pair.Leaf.VerifyHostname(host) == nil {
+	if err == nil && pair.Leaf.NotAfter.After(now.Add(renewBefore)) && named(pair.Leaf, names) {
 		return &pair, nil
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -121,12 +149,13 @@ func (a *authority) serverCertificate(dir, host string, now time.Time) (*tls.Cer
 	template := &x509.Certificate{
 		Subject: pkix.Name{CommonName: "tamvd"}, NotBefore: now.Add(-clockSlack), NotAfter: now.Add(certificateLife),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 	}
-	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() {
-		template.IPAddresses = append(template.IPAddresses, ip)
-	} else if ip == nil && host != "" {
-		template.DNSNames = append(template.DNSNames, host)
+	for _, name := range names {
+		if ip := net.ParseIP(name); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, name)
+		}
 	}
 	fresh, err := a.issue(template, key)
 	if err != nil {

@@ -41,9 +41,8 @@ func openPort(address string) (net.Listener, net.PacketConn, error) {
 	return nil, nil, tap.Wrap("appliance.listen", tap.Unavailable, lastErr, "cannot listen on %s over UDP", address)
 }
 
-// certificateHost is the name that the certificate must carry for clients of a
-// listener on this host.
-func certificateHost(host string) string {
+// localName is how clients on this machine reach a listener on this host.
+func localName(host string) string {
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		return "localhost"
 	}
@@ -56,7 +55,7 @@ func (n *node) listen(a *authority) error {
 	if err != nil {
 		return tap.Wrap("appliance.listen", tap.Invalid, err, "the listen address is not HOST:PORT")
 	}
-	certificate, err := a.serverCertificate(n.cfg.path("ca"), certificateHost(host), n.cfg.Now())
+	certificate, err := a.serverCertificate(n.cfg.path("ca"), serverNames(host), n.cfg.Now())
 	if err != nil {
 		return err
 	}
@@ -64,7 +63,7 @@ func (n *node) listen(a *authority) error {
 	if err != nil {
 		return err
 	}
-	n.address = net.JoinHostPort(certificateHost(host), strconv.Itoa(tcp.Addr().(*net.TCPAddr).Port))
+	n.address = net.JoinHostPort(localName(host), strconv.Itoa(tcp.Addr().(*net.TCPAddr).Port))
 	config := &tls.Config{
 		Certificates: []tls.Certificate{*certificate}, MinVersion: tls.VersionTLS13, NextProtos: []string{"h2", "http/1.1"},
 		// A coalesced write of many frames should be one record and one send.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"tamv.internal/tamv/store/bookpi"
 	"tamv.internal/tamv/tap"
@@ -82,8 +83,11 @@ func (s *Store) load() error {
 	db, err := bolt.Open(s.path, 0o600, &bolt.Options{
 		FreelistType: bolt.FreelistMapType, NoFreelistSync: true, Timeout: 2 * time.Second,
 	})
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return tap.Wrap("store.open", tap.Unavailable, err, "the state file %s is in use: another tamvd runs on this folder", s.path)
+	}
 	if err != nil {
-		return tap.Wrap("store.open", tap.Unavailable, err, "the state file %s cannot be opened; is another tamvd using it?", s.path)
+		return tap.Wrap("store.open", tap.Unavailable, errors.Join(ErrDamaged, err), "the state file %s cannot be opened; when it is damaged, move it away and restart: the log rebuilds what it holds", s.path)
 	}
 	m, l := meta{}, newLedger()
 	err = db.Update(func(tx *bolt.Tx) error {

@@ -422,7 +422,7 @@ func TestDamageIsNamedOnOpen(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(garbage, "state.db"), bytes.Repeat([]byte("x"), 8192), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(garbage, nil); !tap.IsKind(err, tap.Unavailable) {
+	if _, err := Open(garbage, nil); !tap.IsKind(err, tap.Unavailable) || !errors.Is(err, ErrDamaged) {
 		t.Fatal(err)
 	}
 }
