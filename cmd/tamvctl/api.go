@@ -55,7 +55,7 @@ func parseRequestID(given string) (uuid.UUID, error) {
 	}
 	id, err := uuid.Parse(given)
 	if err != nil {
-		return uuid.Nil, usage("--request-id %q: UUID", given)
+		return uuid.Nil, usage("--request-id %q is not a UUID", given)
 	}
 	return id, nil
 }

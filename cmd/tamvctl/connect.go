@@ -142,7 +142,7 @@ func (a *app) readFile(name string) ([]byte, error) {
 		return nil, fileError(err)
 	}
 	if len(raw) > maxInput {
-		return nil, badInput("%s: > %d bytes", name, maxInput)
+		return nil, badInput("%s is longer than %d bytes", name, maxInput)
 	}
 	return raw, nil
 }

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -19,18 +21,25 @@ func (a *app) evidenceCommand() *cobra.Command {
 
 // ledgerEntry is an entry of the ledger as the appliance shows it.
 type ledgerEntry struct {
-	Position      uint64          `json:"position"`
-	EvidenceHash  string          `json:"evidenceHash"`
-	Time          string          `json:"time"`
-	Actor         string          `json:"actor"`
-	Action        string          `json:"action"`
-	Outcome       string          `json:"outcome"`
-	RequestID     string          `json:"requestId"`
-	PayloadDigest string          `json:"payloadDigest"`
-	PreviousHash  string          `json:"previousHash"`
-	PayloadBytes  int             `json:"payloadBytes"`
-	Payload       []byte          `json:"payload"`
-	PayloadJSON   json.RawMessage `json:"payloadJson"`
+	Position      uint64 `json:"position"`
+	EvidenceHash  string `json:"evidenceHash"`
+	Time          string `json:"time"`
+	Actor         string `json:"actor"`
+	Action        string `json:"action"`
+	Outcome       string `json:"outcome"`
+	RequestID     string `json:"requestId"`
+	PayloadDigest string `json:"payloadDigest"`
+	PreviousHash  string `json:"previousHash"`
+	PayloadBytes  int    `json:"payloadBytes"`
+	Payload       []byte `json:"payload"` // the exact bytes
+}
+
+// payloadText shows a payload as it stands, or in base64 when it is no text.
+func payloadText(payload []byte) string {
+	if utf8.Valid(payload) {
+		return string(payload)
+	}
+	return base64.StdEncoding.EncodeToString(payload)
 }
 
 type ledgerPage struct {
@@ -68,7 +77,7 @@ func (a *app) evidenceAppend() *cobra.Command {
 // was given, because those bytes are what the ledger keeps.
 func record(action, outcome string, data []byte) ([]byte, error) {
 	if !json.Valid(data) {
-		return nil, badInput("--data: JSON")
+		return nil, badInput("the data is not JSON")
 	}
 	head, err := marshal(map[string]string{"action": action, "outcome": outcome})
 	if err != nil {
@@ -112,11 +121,7 @@ func (a *app) evidenceShow() *cobra.Command {
 			t.field(textPayloadDigest, e.PayloadDigest)
 			t.field(textPrevious, e.PreviousHash)
 			t.field(textBytes, strconv.Itoa(e.PayloadBytes))
-			if e.PayloadJSON != nil {
-				t.field(textPayload, string(e.PayloadJSON))
-			} else {
-				t.field(textPayload, string(e.Payload))
-			}
+			t.field(textPayload, payloadText(e.Payload))
 		})
 	})
 }
@@ -183,7 +188,7 @@ func (a *app) evidenceExport() *cobra.Command {
 
 func (a *app) export(ctx context.Context, in exportRange, args []string) error {
 	if (len(args) == 1) == (in.from != "") {
-		return usage("HASH | --from N --to N")
+		return usage("an export takes a hash, or --from and --to")
 	}
 	path, query := evidencePath+"/bundle", filled("from", in.from, "to", in.to)
 	if len(args) == 1 {

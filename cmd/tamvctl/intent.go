@@ -135,7 +135,7 @@ func (a *app) intentSend() *cobra.Command {
 // what a command line can get wrong is refused.
 func (a *app) intent(w wish, args []string) (map[string]any, error) {
 	if !slices.Contains(inputTypes, w.inputType) {
-		return nil, usage("--input-type %q: %s", w.inputType, strings.Join(inputTypes, ", "))
+		return nil, usage("--input-type %q is not one of %s", w.inputType, strings.Join(inputTypes, ", "))
 	}
 	data, err := a.intentData(w, args)
 	if err != nil {
@@ -176,7 +176,7 @@ func (a *app) intentData(w wish, args []string) (any, error) {
 			kind = w.inputType
 		}
 		if _, twice := pieces[kind]; twice {
-			return nil, usage("--file %s: %s x 2", file, kind)
+			return nil, usage("--file %s is a second piece of type %s", file, kind)
 		}
 		pieces[kind] = value
 	}
@@ -198,7 +198,7 @@ func textPiece(w wish, text string) (any, error) {
 		return text, nil
 	}
 	if !json.Valid([]byte(text)) {
-		return nil, badInput("JSON: %s", short(text, 60))
+		return nil, badInput("this kind of intent needs JSON, not %q", short(text, 60))
 	}
 	return json.RawMessage(text), nil
 }

@@ -86,10 +86,10 @@ func (in *addition) documents(name string, raw []byte) ([]newDocument, error) {
 			return nil, err
 		}
 	default:
-		return nil, usage("--format %q: text, jsonl", in.format)
+		return nil, usage("--format %q is not text or jsonl", in.format)
 	}
 	if len(documents) == 0 {
-		return nil, badInput("%s: 0", name)
+		return nil, badInput("%s holds no document", name)
 	}
 	return documents, nil
 }
@@ -122,7 +122,7 @@ func (in *addition) passages(text string) []newDocument {
 // lines reads one JSON document per line. What a line leaves out, the flags say.
 func (in *addition) lines(raw []byte) ([]newDocument, error) {
 	if in.id != "" {
-		return nil, usage("--id: --format text")
+		return nil, usage("--id names the document of a text; in jsonl each line has its own id")
 	}
 	var documents []newDocument
 	d := json.NewDecoder(bytes.NewReader(raw))
@@ -134,7 +134,7 @@ func (in *addition) lines(raw []byte) ([]newDocument, error) {
 			return documents, nil
 		}
 		if err != nil {
-			return nil, badInput("%d: %v", len(documents)+1, err)
+			return nil, badInput("document %d: %v", len(documents)+1, err)
 		}
 		documents = append(documents, in.document(one))
 	}

@@ -97,6 +97,10 @@ func yamlNode(d *json.Decoder) (*yaml.Node, error) {
 		_, err = d.Token() // the closing bracket
 	case string:
 		n.SetString(v)
+		// Of several lines, only plain ones survive YAML's block form.
+		if body := strings.TrimSuffix(v, "\n"); body == "" || strings.TrimSpace(body) != body || oneLine(body) != strings.ReplaceAll(body, "\n", " ") {
+			n.Style = yaml.DoubleQuotedStyle
+		}
 	case nil:
 		n.Tag, n.Value = "!!null", "null"
 	default: // json.Number, bool

@@ -41,13 +41,16 @@ func (v *vector) String() string {
 func (v *vector) Set(s string) error {
 	parts := strings.Split(s, ",")
 	if len(parts) != 3 {
-		return usage("X,Y,Z")
+		return usage("three numbers are needed, as in 1,0,-2.5")
 	}
 	for i, into := range []*json.Number{&v.X, &v.Y, &v.Z} {
 		*into = json.Number(strings.TrimSpace(parts[i]))
+		if *into == "" { // which would be written as 0
+			return usage("three numbers are needed, as in 1,0,-2.5")
+		}
 	}
 	if _, err := json.Marshal(v); err != nil {
-		return usage("X,Y,Z")
+		return usage("three numbers are needed, as in 1,0,-2.5")
 	}
 	return nil
 }
@@ -169,7 +172,7 @@ func (a *app) roomAct() *cobra.Command {
 				return err
 			}
 			if !json.Valid(raw) {
-				return badInput("--metadata: JSON")
+				return badInput("the metadata is not JSON")
 			}
 			o.Metadata = raw
 		}

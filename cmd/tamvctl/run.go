@@ -107,11 +107,11 @@ func (a *app) root() *cobra.Command {
 		case !slices.Contains(outputs, a.output):
 			given := a.output
 			a.output = asTable
-			return usage("--output %q: table, json, yaml", given)
+			return usage("--output %q is not table, json or yaml", given)
 		case *lang != "" && *lang != string(tap.English) && *lang != string(tap.Spanish):
-			return usage("--lang %q: en, es", *lang)
+			return usage("--lang %q is not en or es", *lang)
 		case a.timeout <= 0:
-			return usage("--timeout %s: > 0", a.timeout)
+			return usage("--timeout %s is not a time to wait", a.timeout)
 		}
 		return nil
 	}

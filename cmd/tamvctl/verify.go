@@ -80,8 +80,8 @@ type verifiedEntry struct {
 	Action   string          `json:"action"`
 	Outcome  string          `json:"outcome"`
 	Withheld bool            `json:"payloadWithheld,omitempty"`
-	Payload  []byte          `json:"payload,omitempty"` // base64, when it is no JSON
-	JSON     json.RawMessage `json:"payloadJson,omitempty"`
+	Payload  []byte          `json:"payload,omitempty"`     // the exact bytes, in base64
+	JSON     json.RawMessage `json:"payloadJson,omitempty"` // for reading, when it is JSON
 }
 
 func (a *app) evidenceVerify() *cobra.Command {
@@ -130,12 +130,11 @@ func verify(raw []byte, key string, payloads bool) (verified, error) {
 			Position: item.Position, Hash: bookpi.LeafHash(item.Entry).String(), Time: stamp(e.Timestamp),
 			Actor: e.Actor, Action: e.Action, Outcome: e.Outcome, Withheld: !item.HasPayload,
 		}
-		switch {
-		case !payloads:
-		case utf8.Valid(item.Payload) && json.Valid(item.Payload):
-			shown.JSON = item.Payload
-		default:
+		if payloads {
 			shown.Payload = item.Payload
+			if utf8.Valid(item.Payload) && json.Valid(item.Payload) {
+				shown.JSON = item.Payload
+			}
 		}
 		v.Items = append(v.Items, shown)
 	}
@@ -162,7 +161,7 @@ func (v verified) draw(t *table, payloads bool) {
 	for _, e := range v.Items {
 		t.line("")
 		t.line(strconv.FormatUint(e.Position, 10) + ":")
-		t.paragraph(string(e.JSON) + string(e.Payload))
+		t.paragraph(payloadText(e.Payload))
 	}
 }
 
