@@ -40,17 +40,18 @@ func (v *vector) String() string {
 // Set implements pflag.Value: three numbers with commas between them.
 func (v *vector) Set(s string) error {
 	parts := strings.Split(s, ",")
+	bad := usage("three numbers are needed, as in 1,0,-2.5")
 	if len(parts) != 3 {
-		return usage("three numbers are needed, as in 1,0,-2.5")
+		return bad
 	}
 	for i, into := range []*json.Number{&v.X, &v.Y, &v.Z} {
 		*into = json.Number(strings.TrimSpace(parts[i]))
 		if *into == "" { // which would be written as 0
-			return usage("three numbers are needed, as in 1,0,-2.5")
+			return bad
 		}
 	}
 	if _, err := json.Marshal(v); err != nil {
-		return usage("three numbers are needed, as in 1,0,-2.5")
+		return bad
 	}
 	return nil
 }
