@@ -20,15 +20,11 @@ type parts struct {
 }
 
 // assemble joins gate, pods, route table, server and hub.
-func (n *node) assemble() (*parts, error) {
+func (n *node) assemble(key ledgerKey) (*parts, error) {
 	cfg := n.cfg
 	gate := anubis.New(anubis.Config{
 		Directory: n.engines.directory, View: n.store, Writer: n.writer, Now: cfg.Now, Log: cfg.Logger, Limits: anubis.DefaultLimits(),
 	})
-	key, err := openLedgerKey(cfg.path(logKeyFile), "tamv/"+cfg.Node)
-	if err != nil {
-		return nil, err
-	}
 	registry := prometheus.NewRegistry()
 	metrics := newRequestMetrics(registry)
 	status := &statusPod{

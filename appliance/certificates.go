@@ -42,12 +42,15 @@ func openAuthority(dir string, now time.Time) (*authority, error) {
 		return nil, tap.Wrap("appliance.ca", tap.Unavailable, err, "the certificate folder cannot be made")
 	}
 	a := &authority{file: filepath.Join(dir, "ca.pem")}
-	pair, err := tls.LoadX509KeyPair(a.file, filepath.Join(dir, "ca.key"))
-	if errors.Is(err, fs.ErrNotExist) {
+	keyFile := filepath.Join(dir, "ca.key")
+	if absent(a.file) && absent(keyFile) {
 		return a, a.found(dir, now)
 	}
+	// One of the two alone is a loss to be mended, not a reason to break every
+	// client's trust with a new authority.
+	pair, err := tls.LoadX509KeyPair(a.file, keyFile)
 	if err != nil {
-		return nil, tap.Wrap("appliance.ca", tap.Unavailable, err, "the certificate authority in %s cannot be read", dir)
+		return nil, tap.Wrap("appliance.ca", tap.Unavailable, err, "the certificate authority in %s is incomplete or damaged; put back the copy you kept, or remove ca.pem and ca.key to found a new one", dir)
 	}
 	a.certificate, a.key = pair.Leaf, pair.PrivateKey.(crypto.Signer)
 	return a, nil
@@ -171,8 +174,14 @@ func (a *authority) serverCertificate(dir string, names []string, now time.Time)
 	return &pair, nil
 }
 
+// absent says whether there is no file at path.
+func absent(path string) bool {
+	_, err := os.Lstat(path)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
 // writePrivate writes a file that only its owner may read, whole or not at
-// all.
+// all, durably.
 func writePrivate(path string, data []byte) error {
 	incoming := path + ".incoming"
 	f, err := os.OpenFile(incoming, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
@@ -183,8 +192,19 @@ func writePrivate(path string, data []byte) error {
 	if err == nil {
 		err = os.Rename(incoming, path)
 	}
+	if err == nil {
+		err = syncFolder(filepath.Dir(path))
+	}
 	if err != nil {
 		return tap.Wrap("appliance.write", tap.Unavailable, err, "the file %s cannot be written", path)
 	}
 	return nil
+}
+
+func syncFolder(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }

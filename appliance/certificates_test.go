@@ -59,11 +59,31 @@ func TestTheNodesCertificate(t *testing.T) {
 			t.Errorf("%s: %v %v", file, info.Mode(), err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, "ca.pem"), []byte("rubbish"), 0o600); err != nil {
+	kept := &certificates{authority: again, folder: dir, names: serverNames("venue.example"), now: func() time.Time { return now }}
+	if err := kept.refresh(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openAuthority(dir, now); !tap.IsKind(err, tap.Unavailable) {
-		t.Errorf("a damaged authority: %v", err)
+	served, err := kept.get(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept.now = func() time.Time { return served.Leaf.NotAfter.Add(-time.Hour) }
+	if err := kept.refresh(); err != nil {
+		t.Fatal(err)
+	}
+	if renewed, _ := kept.get(nil); renewed.Leaf.Equal(served.Leaf) {
+		t.Error("a running node lets its certificate end")
+	}
+	for _, loss := range []func() error{
+		func() error { return os.WriteFile(filepath.Join(dir, "ca.pem"), []byte("rubbish"), 0o600) },
+		func() error { return os.Remove(filepath.Join(dir, "ca.key")) },
+	} {
+		if err := loss(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := openAuthority(dir, now); !tap.IsKind(err, tap.Unavailable) {
+			t.Errorf("a damaged or half lost authority: %v", err)
+		}
 	}
 }
 
@@ -92,7 +112,7 @@ func TestDamagedKeysAreKept(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, err := openLedgerKey(log, "tamv/n1"); !tap.IsKind(err, tap.Unavailable) {
+		if _, err := openLedgerKey(log, "tamv/n1", true); !tap.IsKind(err, tap.Unavailable) {
 			t.Errorf("log key %q: %v", bad, err)
 		}
 		if _, err := openOperatorKey(operator); !tap.IsKind(err, tap.Unavailable) {
@@ -103,6 +123,10 @@ func TestDamagedKeysAreKept(t *testing.T) {
 				t.Errorf("%s was overwritten: %v", file, err)
 			}
 		}
+	}
+	// A ledger that exists keeps its key: a new one would be another ledger.
+	if _, err := openLedgerKey(filepath.Join(dir, "gone.key"), "tamv/n1", false); !tap.IsKind(err, tap.Unavailable) {
+		t.Errorf("a lost ledger key was replaced: %v", err)
 	}
 	made, err := openOperatorKey(filepath.Join(dir, "fresh.key"))
 	if err != nil {

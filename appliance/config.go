@@ -20,6 +20,9 @@ type Config struct {
 	Node string
 	// Tenant is the tenant of the first operator. Empty = tap.DefaultTenant.
 	Tenant string
+	// NewLedgerKey makes a new ledger key when the old one is lost. Auditors
+	// must be told: checkpoints before and after carry different keys.
+	NewLedgerKey bool
 	// Logger receives the node's log. nil = slog.Default().
 	Logger *slog.Logger
 	// Now is the wall clock. nil = time.Now.
@@ -70,6 +73,15 @@ func (c Config) validate() error {
 		return tap.E("appliance.config", tap.Invalid, "node and tenant names are 1 to 64 of a-z, 0-9, '-', '_' and '.'")
 	}
 	return nil
+}
+
+// host is the host part of the listen address.
+func (c Config) host() string {
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return "" // validate refuses such an address
+	}
+	return host
 }
 
 func (c Config) path(parts ...string) string {

@@ -30,10 +30,14 @@ type ledgerKey struct {
 	verifier string // what auditors keep
 }
 
-// openLedgerKey loads the log key, or makes it on the first start. The file
-// has the signer key and the verifier key, a line each.
-func openLedgerKey(path, origin string) (ledgerKey, error) {
+// openLedgerKey loads the log key, or makes it for a ledger that nobody has
+// seen yet. The file has the signer key and the verifier key, a line each.
+func openLedgerKey(path, origin string, fresh bool) (ledgerKey, error) {
 	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && !fresh {
+		return ledgerKey{}, tap.Wrap("appliance.logkey", tap.Unavailable, err,
+			"the ledger key %s is gone; put back the copy you kept. Auditors know this ledger by its key; when it is lost for good, --new-log-key makes another", path)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		signer, verifier, err := bookpi.GenerateKey(rand.Reader, origin)
 		if err != nil {

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strconv"
 
+	"golang.org/x/net/netutil"
+
 	"tamv.internal/tamv/tap"
 	"tamv.internal/tamv/tap/httpapi"
 	"tamv.internal/tamv/tap/quic"
@@ -16,6 +18,10 @@ import (
 
 // tapPath is where WebSocket clients connect.
 const tapPath = "/tap"
+
+// maxConnections bounds TCP connections, below the files that a process may
+// have open.
+const maxConnections = 16_000
 
 // portAttempts is how often a free TCP port is looked for whose UDP twin is
 // free as well.
@@ -50,22 +56,14 @@ func localName(host string) string {
 }
 
 // listen opens the port and serves HTTPS, WebSocket and QUIC on it.
-func (n *node) listen(a *authority) error {
-	host, _, err := net.SplitHostPort(n.cfg.Listen)
-	if err != nil {
-		return tap.Wrap("appliance.listen", tap.Invalid, err, "the listen address is not HOST:PORT")
-	}
-	certificate, err := a.serverCertificate(n.cfg.path("ca"), serverNames(host), n.cfg.Now())
-	if err != nil {
-		return err
-	}
+func (n *node) listen(c *certificates) error {
 	tcp, udp, err := openPort(n.cfg.Listen)
 	if err != nil {
 		return err
 	}
-	n.address = net.JoinHostPort(localName(host), strconv.Itoa(tcp.Addr().(*net.TCPAddr).Port))
+	n.address = net.JoinHostPort(localName(n.cfg.host()), strconv.Itoa(tcp.Addr().(*net.TCPAddr).Port))
 	config := &tls.Config{
-		Certificates: []tls.Certificate{*certificate}, MinVersion: tls.VersionTLS13, NextProtos: []string{"h2", "http/1.1"},
+		GetCertificate: c.get, MinVersion: tls.VersionTLS13, NextProtos: []string{"h2", "http/1.1"},
 		// A coalesced write of many frames should be one record and one send.
 		DynamicRecordSizingDisabled: true,
 	}
@@ -81,6 +79,7 @@ func (n *node) serveTCP(l net.Listener, config *tls.Config) {
 		Limit: n.parts.server.BodyLimit, Now: n.cfg.Now, Logger: n.cfg.Logger,
 	}))
 	server := httpapi.NewServer(mux, config)
+	l = netutil.LimitListener(l, maxConnections)
 	server.ErrorLog = quietly(n.cfg.Logger)
 	ended := make(chan struct{})
 	go func() {
@@ -93,6 +92,9 @@ func (n *node) serveTCP(l net.Listener, config *tls.Config) {
 		ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 		defer cancel()
 		err := errors.Join(n.parts.hub.Shutdown(ctx), server.Shutdown(ctx))
+		if err != nil { // somebody would not leave: nothing may run on a closed store
+			err = errors.Join(err, server.Close())
+		}
 		<-ended
 		return err
 	})

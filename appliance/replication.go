@@ -65,8 +65,10 @@ func expire(ctx context.Context, node *consensus.Node, s *store.Store, now func(
 		case <-ticker.C:
 		}
 		due, err := s.NextDue()
-		if err == nil && due <= now().UnixMicro() {
-			err = node.Tick(ctx)
+		for err == nil && due <= now().UnixMicro() {
+			if err = node.Tick(ctx); err == nil {
+				due, err = s.NextDue()
+			}
 		}
 		if err != nil && ctx.Err() == nil && !errors.Is(err, consensus.ErrNotLeader) {
 			log.Warn("expiry is late", "error", err)

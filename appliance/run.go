@@ -82,6 +82,12 @@ func (n *node) start(ctx context.Context, cfg Config) error {
 	if err := n.openState(ctx); err != nil {
 		return err
 	}
+	// The ledger is empty only before the first operator is enrolled.
+	size, _ := n.store.Size()
+	key, err := openLedgerKey(cfg.path(logKeyFile), "tamv/"+cfg.Node, size == 0 || cfg.NewLedgerKey)
+	if err != nil {
+		return err
+	}
 	operatorKey := cfg.path("operator.key")
 	if err := enrolOperator(ctx, cfg, operatorKey, n.store, n.writer); err != nil {
 		return err
@@ -90,7 +96,7 @@ func (n *node) start(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	if n.parts, err = n.assemble(); err != nil {
+	if n.parts, err = n.assemble(key); err != nil {
 		return err
 	}
 	// The loops outlive the listeners: what they flush last is what the last
@@ -99,7 +105,12 @@ func (n *node) start(ctx context.Context, cfg Config) error {
 	n.onStop(func() error { cancel(); n.background.Wait(); return nil })
 	n.goBackground(work, n.parts.gate.Run)
 	n.goBackground(work, func(ctx context.Context) { expire(ctx, n.consensus, n.store, cfg.Now, cfg.Logger) })
-	if err := n.listen(authority); err != nil {
+	certificates, err := newCertificates(authority, cfg)
+	if err != nil {
+		return err
+	}
+	n.goBackground(work, certificates.renew)
+	if err := n.listen(certificates); err != nil {
 		return err
 	}
 	return writeContext(cfg, n.address, authority.file, operatorKey)
@@ -126,6 +137,7 @@ func (n *node) openState(ctx context.Context) error {
 		return tap.Wrap("appliance.run", tap.Unavailable, err, "the replicated log in %s cannot be opened: %v", c.Dir, err)
 	}
 	n.onStop(n.consensus.Close)
+	n.onStop(func() error { n.store.StopWaiting(); return nil })
 	n.writer = store.NewWriter(proposer{n.consensus}, n.store)
 
 	ctx, cancel := context.WithTimeout(ctx, leaderTimeout)

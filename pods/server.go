@@ -102,7 +102,8 @@ func (s *Server) serve(ctx context.Context, r *tap.Request, row *Row, params map
 	if call.Principal != nil {
 		call.Tenant = call.Principal.Tenant
 	}
-	result, err := s.runAndCommit(ctx, row, call)
+	asked := store.Fingerprint([]byte(r.Method), []byte(r.Path), []byte(r.RawQuery), r.Body)
+	result, err := s.runAndCommit(ctx, row, call, asked)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +148,7 @@ func (row *Row) validate(r *tap.Request) (map[string]string, error) {
 
 // runAndCommit runs the pod and commits what it decided; when the state moved
 // in between, the pod decides again.
-func (s *Server) runAndCommit(ctx context.Context, row *Row, call *Call) (*Result, error) {
+func (s *Server) runAndCommit(ctx context.Context, row *Row, call *Call, fingerprint [32]byte) (*Result, error) {
 	for attempt := 1; ; attempt++ {
 		call.Now = s.now()
 		result, err := s.guards[row.Pod].Run(ctx, row.Run, call)
@@ -158,7 +159,7 @@ func (s *Server) runAndCommit(ctx context.Context, row *Row, call *Call) (*Resul
 			return result, err
 		}
 		receipt, err := s.writer.Commit(ctx, store.Batch{
-			RequestID: call.RequestID, Tenant: call.Tenant,
+			RequestID: call.RequestID, Tenant: call.Tenant, Fingerprint: fingerprint,
 			Ops: append(result.Ops[:len(result.Ops):len(result.Ops)], call.Admission...), Evidence: result.Evidence,
 		})
 		var conflict *store.ConflictError

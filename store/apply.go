@@ -18,8 +18,11 @@ const (
 	// machine's clock: twice the time for which a signature is accepted.
 	IdempotencyWindow = 10 * time.Minute
 
-	expiriesPerPack = 256 // due records removed by one log entry
-	windowsPerPack  = 4   // forgotten packs of request ids per log entry
+	// Due records removed by one log entry: at least so many, and two for each
+	// command, so that removing keeps up with writing.
+	expiriesPerPack    = 256
+	expiriesPerCommand = 2
+	windowsPerPack     = 4 // forgotten packs of request ids per log entry
 )
 
 // Apply interprets one log entry: the commands that the leader packed under
@@ -41,7 +44,7 @@ func (s *Store) Apply(index uint64, stamp int64, commands [][]byte) ([]any, erro
 	p.meta = s.meta
 	s.mu.RUnlock()
 	p.meta.applied, p.meta.clock = index, max(stamp, p.meta.clock+1)
-	if err := p.expire(); err != nil {
+	if err := p.expire(len(commands)); err != nil {
 		return nil, err
 	}
 	outcomes := make([]any, len(commands))
@@ -111,7 +114,7 @@ func (p *packApply) apply(b *Batch) (any, error) {
 	if raw, err := p.read(bucketRequests, request); err != nil {
 		return nil, err
 	} else if raw != nil {
-		return decodeReceipt(raw)
+		return repeated(b, raw)
 	}
 	version, changes := p.meta.version, len(p.changes)
 	var appended []uint64
@@ -130,7 +133,7 @@ func (p *packApply) apply(b *Batch) (any, error) {
 	}
 	receipt := p.evidence(b)
 	receipt.Appended = appended
-	p.batch.put(bucketRequests, request, encodeReceipt(receipt))
+	p.batch.put(bucketRequests, request, encodeReceipt(b.Fingerprint, receipt))
 	p.window = appendBytes(p.window, request)
 	p.layer.absorb(p.batch)
 	return receipt, nil
@@ -298,10 +301,10 @@ func (p *packApply) evidence(b *Batch) Receipt {
 
 // expire removes what the new clock has overtaken, a bounded number of it, in
 // key order: records past their expiry and request ids past the window.
-func (p *packApply) expire() error {
+func (p *packApply) expire(commands int) error {
 	s := p.store
 	if s.nextExpiry <= p.meta.clock {
-		due, next, err := s.dueKeys(bucketExpiry, p.meta.clock, expiriesPerPack)
+		due, next, err := s.dueKeys(bucketExpiry, p.meta.clock, max(expiriesPerPack, expiriesPerCommand*commands))
 		if err != nil {
 			return err
 		}

@@ -19,10 +19,14 @@ const (
 
 // Batch is everything one request did. It is applied whole or not at all.
 type Batch struct {
-	RequestID uuid.UUID  // applied at most once within IdempotencyWindow for its tenant and first actor
-	Tenant    string     // every op's key starts with it
-	Ops       []Op       // applied in order
-	Evidence  []Evidence // at least one
+	RequestID uuid.UUID // applied at most once within IdempotencyWindow for its tenant and first actor
+	// Fingerprint is a hash of what was asked. The same request id with
+	// another fingerprint is refused (Conflict, code request_id_reused)
+	// instead of answered with the first one's receipt. Zero says nothing.
+	Fingerprint [32]byte
+	Tenant      string     // every op's key starts with it
+	Ops         []Op       // applied in order
+	Evidence    []Evidence // at least one
 }
 
 // Evidence is what the proposer says for the ledger; the machine adds the
@@ -113,12 +117,13 @@ type View interface {
 	// Get returns the record at k; ok is false when there is none.
 	Get(k Key) (item Item, ok bool, err error)
 	// Scan calls fn for the records below prefix in key order, starting at
-	// from when it is not empty, until fn returns false.
+	// from when it is not empty, until fn returns false. fn must not read the
+	// view: collect first, then read.
 	Scan(prefix, from Key, fn func(Item) bool) error
 	// Counter is the value of a counter; 0 when there is none.
 	Counter(k Key) (int64, error)
 	// Sequence calls fn for the values of the sequence at k, from number
-	// first (counted from 1), until fn returns false.
+	// first (counted from 1), until fn returns false. fn must not read the view.
 	Sequence(k Key, first uint64, fn func(number uint64, value []byte) bool) error
 	// SequenceLast is the number of the sequence's last value; 0 when empty.
 	SequenceLast(k Key) (uint64, error)

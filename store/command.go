@@ -32,6 +32,7 @@ func EncodeBatch(b Batch) ([]byte, error) {
 	buf[2] = batchVersion
 	copy(buf[3:], b.RequestID[:])
 	buf = appendBytes(buf, b.Tenant)
+	buf = append(buf, b.Fingerprint[:]...)
 	buf = binary.AppendUvarint(buf, uint64(len(b.Ops)))
 	for i := range b.Ops {
 		buf = b.Ops[i].append(buf)
@@ -72,7 +73,7 @@ func (op *Op) append(buf []byte) []byte {
 
 // size estimates the encoded size, to allocate once.
 func (b *Batch) size() int {
-	n := 32 + len(b.Tenant)
+	n := 64 + len(b.Tenant)
 	for i := range b.Ops {
 		n += 24 + len(b.Ops[i].Key) + len(b.Ops[i].Value)
 	}
@@ -172,7 +173,7 @@ func balanced(ops []Op) error {
 // parseBatch reads the body of a batch command. Every slice aliases body.
 func parseBatch(body []byte) (Batch, error) {
 	r := fieldReader{rest: body}
-	b := Batch{Tenant: string(r.bytes())}
+	b := Batch{Tenant: string(r.bytes()), Fingerprint: [32]byte(r.fixed(32))}
 	ops := r.count(MaxOps)
 	b.Ops = make([]Op, 0, ops)
 	for range ops {
@@ -234,6 +235,17 @@ func (r *fieldReader) bytes() []byte {
 	if n > uint64(len(r.rest)) {
 		r.fail()
 		return nil
+	}
+	field := r.rest[:n:n]
+	r.rest = r.rest[n:]
+	return field
+}
+
+// fixed takes n bytes; zeroes when there are fewer.
+func (r *fieldReader) fixed(n int) []byte {
+	if len(r.rest) < n {
+		r.fail()
+		return make([]byte, n)
 	}
 	field := r.rest[:n:n]
 	r.rest = r.rest[n:]

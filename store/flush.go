@@ -50,20 +50,29 @@ func (s *Store) wake(full bool) {
 	}
 }
 
-// awaitRoom holds Apply back while too much waits for the disk. When the disk
-// refuses writes it gives up instead: everything acknowledged is in the
-// replicated log and comes back on the next start.
+// awaitRoom holds Apply back while too much waits for the disk, until the disk
+// takes it: a full one stops the node's writes and space freed resumes them.
 func (s *Store) awaitRoom() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.active.bytes+s.pending > maxPending {
-		if s.flushErr != nil || s.closed {
+		if s.stopping {
 			return tap.Wrap("store.apply", tap.Unavailable, s.flushErr, "the state cannot be written to disk")
 		}
 		s.wake(true)
 		s.room.Wait()
 	}
 	return nil
+}
+
+// StopWaiting makes an Apply that waits for the disk give up, now and from now
+// on. Call it before stopping whoever calls Apply: everything acknowledged is in
+// the replicated log and comes back on the next start.
+func (s *Store) StopWaiting() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopping = true
+	s.room.Broadcast()
 }
 
 // flush is one transaction's worth of work, taken from the store under its

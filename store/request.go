@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"tamv.internal/tamv/store/bookpi"
+	"tamv.internal/tamv/tap"
 )
 
 // requestKey names a request in the idempotency window: the id as its client
@@ -13,8 +14,8 @@ func requestKey(b *Batch) string {
 }
 
 // encodeReceipt is what the window keeps of an applied batch.
-func encodeReceipt(r Receipt) []byte {
-	b := binary.AppendUvarint(nil, r.Position)
+func encodeReceipt(fingerprint [32]byte, r Receipt) []byte {
+	b := binary.AppendUvarint(fingerprint[:], r.Position)
 	b = binary.AppendUvarint(b, uint64(r.Entries))
 	b = binary.AppendVarint(b, r.Time)
 	b = append(b, r.Leaf[:]...)
@@ -25,16 +26,44 @@ func encodeReceipt(r Receipt) []byte {
 }
 
 // decodeReceipt reads a kept receipt back, marked as a duplicate.
-func decodeReceipt(b []byte) (any, error) {
+func decodeReceipt(b []byte) (fingerprint [32]byte, receipt Receipt, err error) {
 	r := fieldReader{rest: b}
-	receipt := Receipt{Position: r.uvarint(), Entries: int(r.uvarint()), Time: r.varint(), Duplicate: true}
-	if len(r.rest) < bookpi.HashSize {
-		return nil, damaged("a kept receipt does not parse")
-	}
-	copy(receipt.Leaf[:], r.rest)
-	r.rest = r.rest[bookpi.HashSize:]
+	fingerprint = [32]byte(r.fixed(32))
+	receipt = Receipt{Position: r.uvarint(), Entries: int(r.uvarint()), Time: r.varint(), Duplicate: true}
+	receipt.Leaf = bookpi.Hash(r.fixed(bookpi.HashSize))
 	for len(r.rest) > 0 {
 		receipt.Appended = append(receipt.Appended, r.uvarint())
 	}
+	if r.bad {
+		return fingerprint, Receipt{}, damaged("a kept receipt does not parse")
+	}
+	return fingerprint, receipt, nil
+}
+
+// repeated is the outcome of a batch whose request id was applied before: the
+// first one's receipt, or a refusal when it asks for something else.
+func repeated(b *Batch, kept []byte) (any, error) {
+	fingerprint, receipt, err := decodeReceipt(kept)
+	if err != nil {
+		return nil, err
+	}
+	var silent [32]byte
+	if fingerprint != b.Fingerprint && fingerprint != silent && b.Fingerprint != silent {
+		return ErrReused(), nil
+	}
 	return receipt, nil
+}
+
+// ErrReused is the refusal of a request id that stands for something else.
+func ErrReused() error {
+	return tap.E("store.apply", tap.Conflict, "this request id was used for another request").WithCode("request_id_reused")
+}
+
+// Fingerprint hashes what was asked, as fields.
+func Fingerprint(fields ...[]byte) [32]byte {
+	h := newFieldHash()
+	for _, f := range fields {
+		h.field(f)
+	}
+	return h.sum()
 }

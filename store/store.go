@@ -22,6 +22,10 @@ const (
 	flushInterval = 50 * time.Millisecond
 	flushBytes    = 8 << 20  // flush at once when this much waits
 	maxPending    = 32 << 20 // Apply waits for the flusher beyond this
+	// mappedBytes of address space are mapped at once. bbolt maps anew when the
+	// file outgrows its map, and that waits for every open read and holds up
+	// every new one: a snapshot being sent would stop the node.
+	mappedBytes = 64 << 30
 )
 
 // Store is the state machine. One goroutine calls Apply; any number read.
@@ -41,6 +45,7 @@ type Store struct {
 	flushErr      error              // of the last flush; nil = it worked
 	flushed       uint64             // applied index that is on disk
 	closed        bool
+	stopping      bool // Apply no longer waits for the disk
 
 	nextExpiry int64 // no record expires before this; owned by Apply
 	nextWindow int64 // no request id is forgotten before this; owned by Apply
@@ -81,7 +86,7 @@ func Open(dir string, observers map[string][]Observer) (*Store, error) {
 // load opens the database file and rebuilds what is kept in memory.
 func (s *Store) load() error {
 	db, err := bolt.Open(s.path, 0o600, &bolt.Options{
-		FreelistType: bolt.FreelistMapType, NoFreelistSync: true, Timeout: 2 * time.Second,
+		FreelistType: bolt.FreelistMapType, NoFreelistSync: true, Timeout: 2 * time.Second, InitialMmapSize: mappedBytes,
 	})
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return tap.Wrap("store.open", tap.Unavailable, err, "the state file %s is in use: another tamvd runs on this folder", s.path)

@@ -451,10 +451,109 @@ func TestAFlushThatFailsLosesNothing(t *testing.T) {
 	}
 	checkLedger(t, m)
 
-	m.flushErr = errors.New("still full")
+	// Beyond what memory may hold Apply waits for the disk; a stop ends that.
 	m.pending = maxPending + 1
-	if _, err := m.Apply(m.index+1, m.stamp+1, nil); !tap.IsKind(err, tap.Unavailable) {
+	applied := make(chan error)
+	go func() {
+		_, err := m.Apply(m.index+1, m.stamp+1, nil)
+		applied <- err
+	}()
+	m.StopWaiting()
+	if err := <-applied; !tap.IsKind(err, tap.Unavailable) {
 		t.Fatalf("applied beyond what memory may hold: %v", err)
+	}
+}
+
+// Space freed lets an Apply that waits go on, without a restart.
+func TestApplyResumesWhenTheDiskTakesWrites(t *testing.T) {
+	m := open(t, t.TempDir())
+	m.ok(batch(Put(key("a"), nil)))
+	if err := m.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	m.flushMu.Lock() // as if the disk were full: nothing is flushed
+	full := make(chan struct{})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for i := range 80 {
+			m.ok(batch(Put(key("big", fmt.Sprint(i)), make([]byte, MaxValueBytes))))
+			if i == 40 {
+				close(full)
+			}
+		}
+	}()
+	<-full
+	m.flushMu.Unlock()
+	<-ended
+	if _, ok := m.value(key("big", "79")); !ok {
+		t.Fatal("the last write is not there")
+	}
+}
+
+// A snapshot that is being sent, or a scan that takes long, holds up neither
+// reads nor Apply, however much the file grows meanwhile.
+func TestLongReadsDoNotStopTheMachine(t *testing.T) {
+	m := open(t, t.TempDir())
+	m.ok(batch(Put(key("a"), nil), Put(key("b"), nil)))
+	snapshot, err := m.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = m.Scan(key("a"), "", func(Item) bool {
+		for i := range 20 { // far beyond bbolt's first map
+			m.ok(batch(Put(key("big", fmt.Sprint(i)), make([]byte, MaxValueBytes))))
+			if err := m.Flush(); err != nil {
+				t.Error(err)
+			}
+		}
+		return true
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	snapshot.Release()
+}
+
+func TestARequestIDStandsForOneRequest(t *testing.T) {
+	m := open(t, t.TempDir())
+	b := batch(Add(key("n"), 1))
+	b.Fingerprint = Fingerprint([]byte("POST"), []byte("/a"))
+	m.ok(b)
+	other := b
+	other.Fingerprint = Fingerprint([]byte("POST"), []byte("/b"))
+	err, refused := m.pack(other)[0].(*tap.Error)
+	if !refused || err.Kind != tap.Conflict || err.StableCode() != "request_id_reused" {
+		t.Fatalf("another request under the same id: %v", m.pack(other)[0])
+	}
+	if r := m.ok(b); !r.Duplicate {
+		t.Fatal("the same request is no duplicate")
+	}
+	b.Fingerprint = [32]byte{}
+	if r := m.ok(b); !r.Duplicate {
+		t.Fatal("a batch that says nothing is no duplicate")
+	}
+	if Fingerprint([]byte("a"), []byte("bc")) == Fingerprint([]byte("ab"), []byte("c")) {
+		t.Fatal("two requests hash alike")
+	}
+}
+
+// Removing keeps up with writing, however large the packs.
+func TestExpiryKeepsUp(t *testing.T) {
+	m := open(t, t.TempDir())
+	n := 0
+	for range 20 {
+		batches := make([]Batch, 1024)
+		for i := range batches {
+			n++
+			k := key("nonce", fmt.Sprint(n))
+			batches[i] = batch(Create(k, nil), Expire(k, m.stamp+2))
+		}
+		m.pack(batches...)
+	}
+	overdue, _, err := m.dueKeys(bucketExpiry, m.Clock()-1, 1<<20)
+	if err != nil || len(overdue) > 2*1024 {
+		t.Fatalf("%d records are overdue after 20 packs of 1,024: %v", len(overdue), err)
 	}
 }
 

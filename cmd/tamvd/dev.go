@@ -75,6 +75,7 @@ func devCommand(lang tap.Lang, stdout, stderr io.Writer) *cobra.Command {
 	c := &cobra.Command{Use: "dev", Short: devTexts.In(lang), Args: cobra.NoArgs}
 	c.Flags().StringVar(&cfg.Data, "data", "", "data folder")
 	c.Flags().StringVar(&cfg.Listen, "listen", appliance.DefaultListen, "HOST:PORT, TCP and UDP; port 0 = any")
+	c.Flags().BoolVar(&cfg.NewLedgerKey, "new-log-key", false, "make a new ledger key when log.key is lost for good")
 	c.Flags().BoolVar(&verbose, "verbose", false, "log at debug level")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		level := slog.LevelWarn

@@ -29,7 +29,7 @@ type State struct {
 	counters  map[store.Key]int64
 	sequences map[store.Key][][]byte
 	balances  map[account]store.Amount
-	requests  map[request]store.Receipt
+	requests  map[request]kept
 	observers map[string][]func([]store.Change, bool)
 	ledger    []store.Record
 	positions map[bookpi.Hash]uint64
@@ -51,6 +51,12 @@ type account struct {
 
 // request is what makes a batch a repetition: as in the store, the id within
 // its tenant and first actor.
+// kept is what is remembered of a request.
+type kept struct {
+	fingerprint [32]byte
+	receipt     store.Receipt
+}
+
 type request struct {
 	id            uuid.UUID
 	tenant, actor string
@@ -75,7 +81,7 @@ func NewState() *State {
 	return &State{
 		clock:   Epoch.UnixMicro(),
 		records: map[store.Key]item{}, counters: map[store.Key]int64{}, sequences: map[store.Key][][]byte{},
-		balances: map[account]store.Amount{}, requests: map[request]store.Receipt{},
+		balances: map[account]store.Amount{}, requests: map[request]kept{},
 		observers: map[string][]func([]store.Change, bool){},
 		positions: map[bookpi.Hash]uint64{}, tiles: map[tile][]bookpi.Hash{},
 	}
@@ -212,9 +218,13 @@ func (s *State) Commit(ctx context.Context, b store.Batch) (store.Receipt, error
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	id := request{b.RequestID, b.Tenant, b.Evidence[0].Actor}
-	if receipt, ok := s.requests[id]; ok {
-		receipt.Duplicate = true
-		return receipt, nil
+	if first, ok := s.requests[id]; ok {
+		var silent [32]byte
+		if first.fingerprint != b.Fingerprint && first.fingerprint != silent && b.Fingerprint != silent {
+			return store.Receipt{}, store.ErrReused()
+		}
+		first.receipt.Duplicate = true
+		return first.receipt, nil
 	}
 	s.clock++
 	var appended []uint64
@@ -238,7 +248,7 @@ func (s *State) Commit(ctx context.Context, b store.Batch) (store.Receipt, error
 	}
 	receipt := s.record(b)
 	receipt.Appended = appended
-	s.requests[id] = receipt
+	s.requests[id] = kept{b.Fingerprint, receipt}
 	s.notify(changes)
 	return receipt, nil
 }

@@ -69,28 +69,30 @@ func look(ctx context.Context, c *pods.Call) ([]balance, error) {
 		prefix = c.Key(spaceSource, code).Prefix()
 		found[code] = &sources{}
 	}
-	read := 0
-	var failed error
+	type account struct{ code, name string }
+	var accounts []account
 	err := c.View.Scan(prefix, "", func(item store.Item) bool {
 		code, name, _ := strings.Cut(strings.TrimPrefix(string(item.Key), string(c.Key(spaceSource).Prefix())), "\x00")
-		var gave store.Amount
-		gave, failed = c.View.Balance(sourceAccount(c.Tenant, name), code)
-		if read++; failed == nil && read > maxSources {
-			failed = tap.E("tcep.balances", tap.Unavailable, "there are more than %d accounts; ask for one currency", maxSources).WithCode("too_many")
+		accounts = append(accounts, account{code, name})
+		return len(accounts) <= maxSources
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(accounts) > maxSources {
+		return nil, tap.E("tcep.balances", tap.Unavailable, "there are more than %d accounts; ask for one currency", maxSources).WithCode("too_many")
+	}
+	for _, a := range accounts {
+		gave, err := c.View.Balance(sourceAccount(c.Tenant, a.name), a.code)
+		if err = cmp.Or(err, ctx.Err()); err != nil {
+			return nil, err
 		}
-		if failed = cmp.Or(failed, ctx.Err()); failed != nil {
-			return false
-		}
-		s := found[code]
+		s := found[a.code]
 		if s == nil {
 			s = &sources{}
-			found[code] = s
+			found[a.code] = s
 		}
 		s.sum, s.accounts = s.sum.Plus(gave), s.accounts+1
-		return true
-	})
-	if err = cmp.Or(err, failed); err != nil {
-		return nil, err
 	}
 	list := []balance{}
 	for _, code := range slices.Sorted(maps.Keys(found)) {

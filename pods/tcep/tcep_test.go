@@ -269,12 +269,12 @@ func TestRepeatedRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.Now = h.Now.Add(time.Second)
-	again, err := book(t, h, ana, id, pay("100", "USD"))
+	again, err := book(t, h, ana, id, pay("100.00", "USD"))
 	if err != nil || !again.Repeated || again.Time != first.Time || again.EvidenceHash != first.EvidenceHash || !again.Receipt.Duplicate {
 		t.Errorf("within the window: %+v, %v; want the first booking %+v", again, err, first)
 	}
 	h.State.Forget()
-	later, err := book(t, h, ana, id, pay("100.00", "USD"))
+	later, err := book(t, h, ana, id, pay("100", "USD"))
 	if err != nil || !later.Repeated || later.Time != first.Time || later.Receipt.Duplicate {
 		t.Errorf("after the window: %+v, %v", later, err)
 	}
