@@ -93,7 +93,7 @@ type Limits struct {
 	PublishRate       float64 // state and event publications per second and session
 	Subscriptions     int     // per session
 	RingFrames        int     // per room
-	RingBytes         int     // per room
+	RingBytes         int     // per room, of the ring; and as many of the state values kept for newcomers
 	Keys              int     // state keys per room
 	IdleRooms         int     // rooms without subscribers that stay resumable
 	ActBatch          int     // durable actions per Act

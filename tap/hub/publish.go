@@ -31,7 +31,7 @@ func (s *session) publish(e *tap.Envelope) error {
 		return s.act(e.ID, &p)
 	}
 	sub := s.subscription(p.Room)
-	if sub == nil || !sub.mayPublish() {
+	if sub == nil {
 		return errNotSubscribed(p.Room)
 	}
 	if !s.pace.AllowN(s.hub.config.Now(), 1) {
@@ -44,13 +44,6 @@ func (s *session) publish(e *tap.Envelope) error {
 	}
 	s.ack(e.ID, &tap.Ack{Room: p.Room, Epoch: sub.room.epoch, Sequence: sequence})
 	return nil
-}
-
-// mayPublish says whether the room let the subscriber in.
-func (sub *subscription) mayPublish() bool {
-	sub.room.mu.Lock()
-	defer sub.room.mu.Unlock()
-	return sub.admitted
 }
 
 // waitingAction is a durable action and the session to answer.

@@ -28,6 +28,7 @@ type room struct {
 	bytes   int               // of the frames in the ring
 	lost    uint64            // highest sequence no longer in the ring that a subscriber must not miss
 	latest  map[string]*value // by state key
+	kept    int               // bytes of the frames in latest, at most Limits.RingBytes
 	subs    []*subscription
 	payload []byte // scratch
 
@@ -64,10 +65,14 @@ func (r *room) opened() bool {
 	return r.based
 }
 
-// publish appends a state or event publication and returns its sequence.
+// publish appends a state or event publication of a subscriber that the room let
+// in, and returns its sequence.
 func (r *room) publish(sub *subscription, id uuid.UUID, p *tap.Publish) (uint64, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !sub.admitted {
+		return 0, errNotSubscribed(r.name.room)
+	}
 	if p.Class != tap.ClassState {
 		return r.append(id, entry{}, &tap.Event{Class: tap.ClassEvent, From: sub.session.principal.Identity, Data: p.Data}), nil
 	}
@@ -75,14 +80,23 @@ func (r *room) publish(sub *subscription, id uuid.UUID, p *tap.Publish) (uint64,
 	if v == nil && len(r.latest) >= r.hub.limits.Keys {
 		return 0, tap.E("hub.publish", tap.Limited, "the room already holds %d keys", len(r.latest)).WithCode("keys")
 	}
-	r.supersede(v)
-	sequence := r.append(id, entry{state: true}, &tap.Event{
+	frame := r.encode(id, tap.TypeXREvent, &tap.Event{
 		Class: tap.ClassState, Key: p.Key, From: sub.session.principal.Identity, Data: p.Data,
 	})
+	kept := r.kept + len(frame)
+	if v != nil {
+		kept -= len(v.frame)
+	}
+	if kept > r.hub.limits.RingBytes {
+		return 0, tap.E("hub.publish", tap.Limited, "a room keeps at most %d bytes of state values", r.hub.limits.RingBytes).WithCode("keys")
+	}
+	r.supersede(v)
+	sequence := r.push(entry{frame: frame, state: true})
 	if v != nil {
 		delete(v.owner.keys, p.Key)
 	}
-	r.latest[p.Key] = &value{sequence, r.ring[sequence-r.first].frame, sub}
+	r.latest[p.Key] = &value{sequence, frame, sub}
+	r.kept = kept
 	sub.keys[p.Key] = struct{}{}
 	return sequence, nil
 }
@@ -93,17 +107,28 @@ func (r *room) supersede(v *value) {
 	}
 }
 
-// append encodes the event with the next sequence, adds it to the ring and
-// notifies the subscribers. The room is locked.
+// append encodes the event and pushes it. The room is locked.
 func (r *room) append(id uuid.UUID, e entry, event *tap.Event) uint64 {
-	event.Room, event.Sequence = r.name.room, r.next
 	typ := tap.TypeXREvent
 	if e.durable != 0 {
 		typ = tap.TypeDreamSpaceSync
 	}
+	e.frame = r.encode(id, typ, event)
+	return r.push(e)
+}
+
+// encode makes the frame of an event that is to have the next sequence. The room
+// is locked.
+func (r *room) encode(id uuid.UUID, typ string, event *tap.Event) []byte {
+	event.Room, event.Sequence = r.name.room, r.next
 	r.payload = tap.AppendPayload(r.payload[:0], event)
 	frame := tap.Envelope{ID: id, Type: typ, Timestamp: r.hub.now(), Payload: r.payload}
-	e.frame = frame.AppendFrame(make([]byte, 0, frame.Size()+4))
+	return frame.AppendFrame(make([]byte, 0, frame.Size()+4))
+}
+
+// push adds an encoded entry to the ring, notifies the subscribers and returns
+// its sequence. The room is locked.
+func (r *room) push(e entry) uint64 {
 	r.ring = append(r.ring, e)
 	r.bytes += len(e.frame)
 	r.next++
@@ -181,7 +206,9 @@ func (r *room) states(frames [][]byte, after, upTo uint64) [][]byte {
 // room is locked.
 func (r *room) withdraw(sub *subscription) {
 	for _, key := range slices.Sorted(maps.Keys(sub.keys)) {
-		r.supersede(r.latest[key])
+		v := r.latest[key]
+		r.supersede(v)
+		r.kept -= len(v.frame)
 		delete(r.latest, key)
 		r.append(uuid.Nil, entry{}, &tap.Event{Class: tap.ClassState, Key: key, From: sub.session.principal.Identity})
 	}

@@ -2,6 +2,7 @@ package hub_test
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -172,6 +173,49 @@ func TestStateOfThosePresentAndGone(t *testing.T) {
 	// The keys are free again.
 	late.say(state("ana/head", "1"))
 	late.say(state("ana/hand", "1"))
+}
+
+// The values that a room keeps for newcomers are bounded in bytes, whatever they
+// were replaced by and whoever left.
+func TestStateIsBoundedInBytes(t *testing.T) {
+	const limit = 10_000
+	n := newNode(t, hub.Limits{RingBytes: limit})
+	speaker, _ := n.rawDial(t, "beto")
+	speaker.enter(tap.Subscribe{Room: "plaza"})
+	value := func(bytes int) string { return strings.Repeat("x", bytes) }
+	full := func(key string, bytes int) {
+		t.Helper()
+		p := state(key, value(bytes))
+		speaker.refused(speaker.send(tap.TypePublish, pack(&p)), tap.Limited, "keys")
+	}
+	speaker.say(state("beto/a", value(4000)))
+	speaker.say(state("beto/b", value(4000)))
+	full("beto/c", 4000)
+	full("beto/b", 6000) // counts without the value that it would replace
+	speaker.say(state("beto/b", value(5000)))
+	full("beto/c", 1000)
+	for range 10 {
+		speaker.say(state("beto/b", value(3000))) // each replaces the one before
+	}
+	speaker.say(state("beto/c", value(2000)))
+	full("beto/d", 1000)
+
+	late, _ := n.rawDial(t, "ana")
+	late.enter(tap.Subscribe{Room: "plaza"})
+	got := map[string]int{}
+	for range 3 {
+		var e tap.Event
+		late.expect(tap.TypeXREvent, &e)
+		got[e.Key] = len(e.Data)
+	}
+	if want := map[string]int{"beto/a": 4000, "beto/b": 3000, "beto/c": 2000}; !maps.Equal(got, want) {
+		t.Errorf("a newcomer gets %v, want %v", got, want)
+	}
+	// Whoever leaves takes the bytes along, in full.
+	speaker.send(tap.TypeUnsubscribe, pack(&tap.Unsubscribe{Room: "plaza"}))
+	for speaker.next().Type != tap.TypeAck {
+	}
+	late.say(state("ana/a", value(limit-500)))
 }
 
 // A subscriber that fell out of the ring learns what it lost, then has a
