@@ -99,6 +99,58 @@ func TestUnsubscribeEndsTheStream(t *testing.T) {
 	r.expect(tap.TypePong, nil)
 }
 
+// A subscription that was given up while its snapshot was read does not take
+// the one that came after it along.
+func TestSubscribeAgainWhileTheFirstIsUnderWay(t *testing.T) {
+	n := newNode(t, hub.Limits{})
+	reading, gate := make(chan struct{}), make(chan struct{})
+	var calls atomic.Int64
+	n.ledger.snapshot = func() {
+		if calls.Add(1) == 1 {
+			close(reading)
+			<-gate
+		}
+	}
+	r, _ := n.rawDial(t, "ana")
+	first := r.send(tap.TypeSubscribe, pack(&tap.Subscribe{Room: "plaza"}))
+	<-reading
+	r.send(tap.TypeUnsubscribe, pack(&tap.Unsubscribe{Room: "plaza"}))
+	r.expect(tap.TypeAck, nil)
+	r.enter(tap.Subscribe{Room: "plaza"})
+	close(gate)
+	r.refused(first, tap.Conflict, "not_subscribed")
+	speaker, _ := n.rawDial(t, "beto")
+	speaker.enter(tap.Subscribe{Room: "plaza"})
+	speaker.say(event("are you there?"))
+	var e tap.Event
+	if r.expect(tap.TypeXREvent, &e); string(e.Data) != "are you there?" {
+		t.Errorf("got %+v", e)
+	}
+	r.say(event("still here"))
+}
+
+// Whoever leaves while a resumption is under way hears nothing of the room.
+func TestResumeAfterLeaving(t *testing.T) {
+	n := newNode(t, hub.Limits{})
+	speaker, _ := n.rawDial(t, "beto")
+	ack, _ := speaker.enter(tap.Subscribe{Room: "plaza"})
+	gate := make(chan struct{})
+	n.ledger.snapshot = func() { <-gate }
+	r, _ := n.rawDial(t, "ana")
+	resume := r.send(tap.TypeSubscribe, pack(&tap.Subscribe{Room: "plaza", Epoch: ack.Epoch, After: ack.Sequence}))
+	left := r.send(tap.TypeUnsubscribe, pack(&tap.Unsubscribe{Room: "plaza"}))
+	if id := r.expect(tap.TypeAck, nil); id != left {
+		t.Errorf("an ack for %s, want %s", id, left)
+	}
+	speaker.say(event("among us"))
+	close(gate)
+	if e := r.next(); e.ID != resume || e.Type != tap.TypeError {
+		t.Errorf("got %s %s, want the subscribe's refusal", e.Type, e.Payload)
+	}
+	r.send(tap.TypePing, nil)
+	r.expect(tap.TypePong, nil)
+}
+
 func TestSubscriptionLimitsAndUnknownRooms(t *testing.T) {
 	n := newNode(t, hub.Limits{Subscriptions: 1})
 	r, _ := n.rawDial(t, "ana")

@@ -36,12 +36,12 @@ func (s *session) subscribe(e *tap.Envelope) error {
 	}
 	started := s.spawnQuiet(e.ID, func(id uuid.UUID) {
 		if err := sub.open(id, &p); err != nil {
-			s.drop(p.Room)
+			s.drop(sub)
 			s.fail(id, err)
 		}
 	})
 	if !started {
-		s.drop(p.Room)
+		s.drop(sub)
 	}
 	return nil
 }
@@ -86,16 +86,20 @@ func (s *session) subscription(room string) *subscription {
 	return s.subs[room]
 }
 
-// drop ends a subscription; false when there was none.
-func (s *session) drop(room string) bool {
+// drop ends a subscription; false when it ended before. Another subscription of
+// the same room, which the session may have meanwhile, is left alone.
+func (s *session) drop(sub *subscription) bool {
+	name := sub.room.name.room
 	s.mu.Lock()
-	sub := s.subs[room]
-	delete(s.subs, room)
+	held := s.subs[name] == sub
+	if held {
+		delete(s.subs, name)
+	}
 	s.mu.Unlock()
-	if sub != nil {
+	if held {
 		sub.leave()
 	}
-	return sub != nil
+	return held
 }
 
 func (s *session) unsubscribe(e *tap.Envelope) error {
@@ -103,7 +107,7 @@ func (s *session) unsubscribe(e *tap.Envelope) error {
 	if err := tap.DecodePayload(e.Payload, &p); err != nil {
 		return err
 	}
-	if !s.drop(p.Room) {
+	if sub := s.subscription(p.Room); sub == nil || !s.drop(sub) {
 		return errNotSubscribed(p.Room)
 	}
 	s.ack(e.ID, &tap.Ack{Room: p.Room})
@@ -137,6 +141,10 @@ func (sub *subscription) open(id uuid.UUID, p *tap.Subscribe) error {
 	}
 	r := sub.room
 	r.mu.Lock()
+	if sub.left { // while the snapshot was read
+		r.mu.Unlock()
+		return errNotSubscribed(p.Room)
+	}
 	sub.admitted = true
 	if p.Epoch == r.epoch && p.After >= r.lost && p.After < r.next && r.based {
 		defer r.mu.Unlock()
@@ -161,8 +169,8 @@ func (sub *subscription) recover(missed uint64) {
 				&tap.Gap{Room: r.name.room, Epoch: r.epoch, From: missed, To: start})
 		})
 	}
-	if err != nil {
-		s.drop(r.name.room)
+	// Whoever left meanwhile knows that the stream ended.
+	if err != nil && s.drop(sub) {
 		s.fail(uuid.Nil, err)
 	}
 }
