@@ -126,7 +126,9 @@ func (s *session) check(e *tap.Envelope) error {
 		if err := s.opener.VerifyCheckpoint(s.id, s.key, &c); err != nil {
 			return err
 		}
-		s.uncovered = 0
+		if e.ID != uuid.Nil { // else it is refused, and still owed
+			s.uncovered = 0
+		}
 	case tap.TypePing:
 	default:
 		if s.uncovered++; s.uncovered > 4*s.hub.limits.Checkpoint {
@@ -142,6 +144,10 @@ func errRevoked() error {
 
 // dispatch starts what the frame asks for. An error is the answer.
 func (s *session) dispatch(e *tap.Envelope) error {
+	if e.ID == uuid.Nil {
+		// All requests of an actor without an id would be one to the store.
+		return tap.E("hub.session", tap.Invalid, "a frame that is to be answered needs an id").WithCode("request_id")
+	}
 	switch e.Type {
 	case tap.TypePublish, tap.TypeXREvent, tap.TypeDreamSpaceSync:
 		return s.publish(e)
@@ -241,10 +247,10 @@ func (s *session) intent(id uuid.UUID, payload []byte) (*tap.Ack, error) {
 	if err := tap.DecodePayload(payload, &v); err != nil {
 		return nil, err
 	}
-	if key, ok := v.Header["idempotency-key"]; ok {
+	if key, ok := v.Header[tap.HeaderRequestID]; ok {
 		parsed, err := uuid.Parse(key)
-		if err != nil {
-			return nil, tap.E("hub.intent", tap.Invalid, "idempotency-key is not a UUID").WithCode("idempotency_key")
+		if err != nil || parsed == uuid.Nil || len(key) != 36 {
+			return nil, tap.E("hub.intent", tap.Invalid, "idempotency-key must be one UUID, in its form of 36 characters").WithCode("idempotency_key")
 		}
 		id = parsed
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -386,8 +387,12 @@ func TestRequestsThroughTheHandler(t *testing.T) {
 	if last.Session != nil || last.ID != key || last.RawQuery != "a=b" || last.Header["signature"] != "sig" || last.Lang != tap.Spanish {
 		t.Errorf("the intent became %+v", last)
 	}
-	v.Header["idempotency-key"] = "seven"
-	r.refused(r.send(tap.TypeIntentRequest, pack(v)), tap.Invalid, "idempotency_key")
+	for _, bad := range []string{
+		"seven", "", uuid.Nil.String(), "{" + key.String() + "}", key.URN(), strings.ReplaceAll(key.String(), "-", ""), key.String() + " ",
+	} {
+		v.Header["idempotency-key"] = bad
+		r.refused(r.send(tap.TypeIntentRequest, pack(v)), tap.Invalid, "idempotency_key")
+	}
 	r.refused(r.send(tap.TypeIntentRequest, []byte("nonsense")), tap.Invalid, "malformed_payload")
 
 	r.refused(r.send(tap.TypeEvidenceRecord, []byte("refuse")), tap.Refused, "principle")
@@ -397,6 +402,49 @@ func TestRequestsThroughTheHandler(t *testing.T) {
 	r.refused(r.send(tap.TypeReady, nil), tap.Invalid, "unknown_type")
 	big := bytes.Repeat([]byte("x"), tap.DefaultFrameLimit-300)
 	r.refused(r.send(tap.TypeEvidenceRecord, big), tap.Limited, "reply_too_large")
+}
+
+// To the store, all requests of an actor that have no id would be one.
+func TestFramesWithoutAnIDAreRefused(t *testing.T) {
+	n := newNode(t, hub.Limits{Checkpoint: 4})
+	r, served := n.rawDial(t, "ana")
+	anonymous := func(typ string, payload []byte) {
+		r.write(r.Seal(nil, &tap.Envelope{Type: typ, Payload: payload}))
+	}
+	for _, typ := range []string{
+		tap.TypePublish, tap.TypeXREvent, tap.TypeDreamSpaceSync, tap.TypeEvidenceRecord, tap.TypeIntentRequest, tap.TypeSubscribe,
+		tap.TypeUnsubscribe, tap.TypePing, "teleport",
+	} {
+		anonymous(typ, pack(&tap.Publish{Room: "plaza", Class: tap.ClassDurable, Data: []byte("[1]")}))
+		r.refused(uuid.Nil, tap.Invalid, "request_id")
+	}
+	r.send(tap.TypePing, nil) // the session goes on
+	r.expect(tap.TypePong, nil)
+	// A checkpoint that is refused is still owed.
+	for {
+		c := r.Checkpoint(uuid.MustParse(r.ready.Session), n.directory.keys["main/ana"])
+		anonymous(tap.TypeCheckpoint, pack(&c))
+		r.refused(uuid.Nil, tap.Invalid, "request_id")
+		id := r.send(tap.TypeEvidenceRecord, []byte("{}"))
+		e := r.next()
+		if e.ID != id {
+			t.Fatalf("%s answers %s, want %s", e.Type, e.ID, id)
+		}
+		if e.Type == tap.TypeError {
+			break
+		}
+		if n.handler.served.Load() > 16 {
+			t.Fatal("checkpoints that nobody recorded cover frames")
+		}
+	}
+	if err := <-served; tap.AsError(err).StableCode() != "checkpoint_overdue" {
+		t.Errorf("the session ended with %v", err)
+	}
+	n.ledger.mu.Lock()
+	defer n.ledger.mu.Unlock()
+	if len(n.ledger.checkpoints)+len(n.ledger.batches) > 0 {
+		t.Errorf("%d checkpoints and %d batches without an id", len(n.ledger.checkpoints), len(n.ledger.batches))
+	}
 }
 
 func TestCreditIsBounded(t *testing.T) {
