@@ -4,9 +4,6 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/x509"
-	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"io/fs"
 	"os"
@@ -16,6 +13,7 @@ import (
 	"tamv.internal/tamv/store"
 	"tamv.internal/tamv/store/bookpi"
 	"tamv.internal/tamv/tap"
+	"tamv.internal/tamv/tap/client"
 )
 
 const (
@@ -84,39 +82,20 @@ func enrolOperator(ctx context.Context, cfg Config, keyFile string, view store.V
 // openOperatorKey loads the operator's key when a start was cut off between
 // writing and enrolling it, else makes it.
 func openOperatorKey(path string) (ed25519.PrivateKey, error) {
-	raw, err := os.ReadFile(path)
-	if err == nil {
-		if block, _ := pem.Decode(raw); block != nil {
-			if key, err := x509.ParsePKCS8PrivateKey(block.Bytes); err == nil {
-				if key, ok := key.(ed25519.PrivateKey); ok {
-					return key, nil
-				}
-			}
-		}
-		return nil, tap.E("appliance.operator", tap.Unavailable, "the operator key %s is damaged; put back the copy you kept", path)
+	if absent(path) {
+		return client.GenerateKeyFile(path)
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return nil, tap.Wrap("appliance.operator", tap.Unavailable, err, "the operator key %s cannot be read", path)
-	}
-	_, key, err := ed25519.GenerateKey(rand.Reader)
+	key, err := client.ReadKeyFile(path)
 	if err != nil {
-		return nil, tap.Wrap("appliance.operator", tap.Internal, err, "no key for the operator")
+		return nil, tap.Wrap("appliance.operator", tap.Unavailable, err, "the operator key %s cannot be used; put back the copy you kept", path)
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, tap.Wrap("appliance.operator", tap.Internal, err, "the operator's key cannot be encoded")
-	}
-	return key, writePrivate(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	return key, nil
 }
 
 // writeContext tells tamvctl how to reach this node.
 func writeContext(cfg Config, address, authorityFile, keyFile string) error {
-	body, err := json.MarshalIndent(map[string]string{
-		"address": "https://" + address, "ca": authorityFile,
-		"identity": cfg.Tenant + "/" + operatorName, "key": keyFile,
-	}, "", "  ")
-	if err != nil {
-		return tap.Wrap("appliance.context", tap.Internal, err, "the context cannot be rendered")
+	c := client.Context{
+		Address: "https://" + address, CA: authorityFile, Identity: tap.JoinKeyID(cfg.Tenant, operatorName), Key: keyFile,
 	}
-	return writePrivate(cfg.path(contextFile), append(body, '\n'))
+	return c.Save(cfg.path(contextFile))
 }

@@ -3,6 +3,7 @@ package pods
 import (
 	"context"
 	"encoding/json"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -85,6 +86,20 @@ func (c *Call) Actor() string { return c.Principal.Actor() }
 // Key builds a key in the caller's tenant.
 func (c *Call) Key(space string, parts ...string) store.Key {
 	return store.K(c.Tenant, space, parts...)
+}
+
+// PageSize is the query's "limit": standard when it is absent, Invalid when it
+// is not from 1 to most.
+func (c *Call) PageSize(standard, most int) (int, error) {
+	sent, ok := c.Query["limit"]
+	if !ok {
+		return standard, nil
+	}
+	limit, err := strconv.Atoi(sent)
+	if err != nil || limit < 1 || limit > most {
+		return 0, tap.E("pods.query", tap.Invalid, `"limit" must be from 1 to %d`, most).WithCode("query")
+	}
+	return limit, nil
 }
 
 // Result is what a pod answers and wants done.

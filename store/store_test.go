@@ -2,24 +2,20 @@ package store
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
-	bolt "go.etcd.io/bbolt"
 
-	"tamv.internal/tamv/store/bookpi"
 	"tamv.internal/tamv/tap"
 )
 
 // machine is a store with a log position of its own.
+
 type machine struct {
 	*Store
 	t     testing.TB
@@ -38,6 +34,7 @@ func open(t testing.TB, dir string) *machine {
 }
 
 // pack applies batches as one log entry.
+
 func (m *machine) pack(batches ...Batch) []any {
 	m.t.Helper()
 	commands := make([][]byte, len(batches))
@@ -246,274 +243,15 @@ func TestScanMergesMemoryAndDisk(t *testing.T) {
 
 func (b Batch) withTenant(tenant string) Batch { b.Tenant = tenant; return b }
 
-func TestReopenAndReplay(t *testing.T) {
-	dir := t.TempDir()
-	m := open(t, dir)
-	for i := range 200 {
-		m.ok(batch(Put(key(fmt.Sprint(i)), []byte("v"))))
-	}
-	size, root := m.Size()
-	applied := m.Applied()
-	if err := m.Close(); err != nil {
-		t.Fatal(err)
-	}
-	m = open(t, dir)
-	if s, r := m.Size(); s != size || r != root || m.Applied() != applied {
-		t.Fatalf("reopened at %d %v, want %d %v", s, r, size, root)
-	}
-	// Replaying an applied entry changes nothing.
-	c, _ := EncodeBatch(batch(Put(key("late"), nil)))
-	if out, err := m.Apply(applied, m.stamp, [][]byte{c}); err != nil || len(out) != 1 {
-		t.Fatal(out, err)
-	}
-	if _, ok := m.value(key("late")); ok {
-		t.Fatal("an applied entry was applied again")
-	}
-	m.ok(batch(Put(key("next"), nil)))
-	checkLedger(t, m)
-}
-
 // checkLedger recomputes chain and tree from the records, and proves some
+
 // entries from the tiles.
-func checkLedger(t testing.TB, m *machine) {
-	t.Helper()
-	size, root := m.Size()
-	var tree bookpi.Tree
-	var previous bookpi.Hash
-	next := uint64(0)
-	err := m.Records(0, false, func(r Record) bool {
-		e, err := bookpi.ParseEntry(r.Entry)
-		if err != nil || r.Position != next || e.Previous != previous || e.PayloadDigest != bookpi.PayloadDigest(r.Payload) {
-			t.Fatalf("entry %d: %v %+v", r.Position, err, e)
-		}
-		next++
-		previous = bookpi.LeafHash(r.Entry)
-		tree.Append(previous, func(uint8, uint64, bookpi.Hash) {})
-		return true
-	})
-	if err != nil || next != size || tree.Root() != root {
-		t.Fatalf("ledger of %d entries walks to %d: %v", size, next, err)
-	}
-	for _, position := range []uint64{0, size / 3, size - 1} {
-		r, err := m.Record(position)
-		if err != nil {
-			t.Fatal(err)
-		}
-		leaf := bookpi.LeafHash(r.Entry)
-		proof, err := bookpi.InclusionProof(size, position, m)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := bookpi.VerifyInclusion(leaf, position, size, proof, root); err != nil {
-			t.Fatal(err)
-		}
-		if found, ok, err := m.Find(leaf); err != nil || !ok || found != position {
-			t.Fatalf("leaf of %d found at %d %v %v", position, found, ok, err)
-		}
-	}
-}
-
-func TestLedgerAcrossBlocksTilesAndSegments(t *testing.T) {
-	dir := t.TempDir()
-	m := open(t, dir)
-	write := func(n int) {
-		for range n / 8 {
-			b := batch()
-			for range 7 {
-				b.Evidence = append(b.Evidence, b.Evidence[0])
-			}
-			m.pack(b, b.renamed())
-		}
-	}
-	write(segmentEntries / 2)
-	if err := m.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	write(segmentEntries)
-	if err := m.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	write(800)
-	checkLedger(t, m)
-	if err := m.Close(); err != nil {
-		t.Fatal(err)
-	}
-	m = open(t, dir)
-	checkLedger(t, m)
-	if _, ok, err := m.Find(bookpi.Hash{1}); ok || err != nil {
-		t.Fatal("found what is not there")
-	}
-	if _, err := m.Record(1 << 40); !tap.IsKind(err, tap.NotFound) {
-		t.Fatal(err)
-	}
-	var down []uint64
-	_ = m.Records(130, true, func(r Record) bool { down = append(down, r.Position); return len(down) < 131 })
-	if len(down) != 131 || down[0] != 130 || down[130] != 0 {
-		t.Fatalf("walked down %d entries", len(down))
-	}
-}
-
-func (b Batch) renamed() Batch { b.RequestID = uuid.New(); return b }
-
-func TestSnapshotAndRestore(t *testing.T) {
-	m := open(t, t.TempDir())
-	for i := range 300 {
-		m.ok(batch(Put(key(fmt.Sprint(i)), []byte("v")), Add(key("n"), 1)))
-	}
-	snapshot, err := m.Snapshot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	hash, _ := m.StateHash()
-	m.ok(batch(Put(key("after"), nil)))
-	var buf bytes.Buffer
-	if _, err := snapshot.WriteTo(&buf); err != nil {
-		t.Fatal(err)
-	}
-	snapshot.Release()
-
-	resets := 0
-	dir := t.TempDir()
-	s, err := Open(dir, map[string][]Observer{"test": {func(_ []Change, reset bool) {
-		if reset {
-			resets++
-		}
-	}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	altered := bytes.Clone(buf.Bytes())
-	altered[len(altered)/2] ^= 1
-	for name, bad := range map[string][]byte{"altered": altered, "cut": buf.Bytes()[:buf.Len()-1], "empty": nil} {
-		if err := s.Restore(bytes.NewReader(bad)); !errors.Is(err, ErrDamaged) {
-			t.Fatalf("%s snapshot: %v", name, err)
-		}
-	}
-	if s.Applied() != 0 || resets != 0 {
-		t.Fatal("a bad snapshot changed the state")
-	}
-	if err := s.Restore(bytes.NewReader(buf.Bytes())); err != nil {
-		t.Fatal(err)
-	}
-	restored := &machine{s, t, s.Applied(), s.Clock()}
-	if h, _ := s.StateHash(); h != hash || resets != 1 {
-		t.Fatal("the restored state differs")
-	}
-	if _, ok := restored.value(key("after")); ok {
-		t.Fatal("the snapshot was not frozen")
-	}
-	restored.ok(batch(Put(key("goes on"), nil)))
-	checkLedger(t, restored)
-}
-
-func TestDamageIsNamedOnOpen(t *testing.T) {
-	dir := t.TempDir()
-	m := open(t, dir)
-	m.ok(batch(Put(key("a"), nil)))
-	m.meta.head[0] ^= 1 // what a flipped bit in the file would do
-	if err := m.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Open(dir, nil); !errors.Is(err, ErrDamaged) {
-		t.Fatalf("opened a damaged ledger: %v", err)
-	}
-	garbage := t.TempDir()
-	if err := os.WriteFile(filepath.Join(garbage, "state.db"), bytes.Repeat([]byte("x"), 8192), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Open(garbage, nil); !tap.IsKind(err, tap.Unavailable) || !errors.Is(err, ErrDamaged) {
-		t.Fatal(err)
-	}
-}
-
-func TestAFlushThatFailsLosesNothing(t *testing.T) {
-	m := open(t, t.TempDir())
-	m.ok(batch(Put(key("a"), []byte("1"))))
-	if err := m.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	m.stop() // the background flusher must not race with what follows
-	<-m.done
-	writable := m.db
-	m.db = readOnlyCopy(t, m.path)
-	m.ok(batch(Put(key("a"), []byte("2")), Delete(key("b"))))
-	if err := m.Flush(); !tap.IsKind(err, tap.Unavailable) || m.Health() == nil {
-		t.Fatalf("the failure is not reported: %v", err)
-	}
-	m.db = writable
-	m.ok(batch(Put(key("c"), []byte("3"))))
-	if v, _ := m.value(key("a")); v != "2" {
-		t.Fatalf("lost a write: %q", v)
-	}
-	if err := m.Flush(); err != nil || m.Health() != nil {
-		t.Fatal(err)
-	}
-	checkLedger(t, m)
-
-	// Beyond what memory may hold Apply waits for the disk; a stop ends that.
-	m.pending = maxPending + 1
-	applied := make(chan error)
-	go func() {
-		_, err := m.Apply(m.index+1, m.stamp+1, nil)
-		applied <- err
-	}()
-	m.StopWaiting()
-	if err := <-applied; !tap.IsKind(err, tap.Unavailable) {
-		t.Fatalf("applied beyond what memory may hold: %v", err)
-	}
-}
 
 // Space freed lets an Apply that waits go on, without a restart.
-func TestApplyResumesWhenTheDiskTakesWrites(t *testing.T) {
-	m := open(t, t.TempDir())
-	m.ok(batch(Put(key("a"), nil)))
-	if err := m.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	m.flushMu.Lock() // as if the disk were full: nothing is flushed
-	full := make(chan struct{})
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for i := range 80 {
-			m.ok(batch(Put(key("big", fmt.Sprint(i)), make([]byte, MaxValueBytes))))
-			if i == 40 {
-				close(full)
-			}
-		}
-	}()
-	<-full
-	m.flushMu.Unlock()
-	<-ended
-	if _, ok := m.value(key("big", "79")); !ok {
-		t.Fatal("the last write is not there")
-	}
-}
 
 // A snapshot that is being sent, or a scan that takes long, holds up neither
+
 // reads nor Apply, however much the file grows meanwhile.
-func TestLongReadsDoNotStopTheMachine(t *testing.T) {
-	m := open(t, t.TempDir())
-	m.ok(batch(Put(key("a"), nil), Put(key("b"), nil)))
-	snapshot, err := m.Snapshot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = m.Scan(key("a"), "", func(Item) bool {
-		for i := range 20 { // far beyond bbolt's first map
-			m.ok(batch(Put(key("big", fmt.Sprint(i)), make([]byte, MaxValueBytes))))
-			if err := m.Flush(); err != nil {
-				t.Error(err)
-			}
-		}
-		return true
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	snapshot.Release()
-}
 
 func TestARequestIDStandsForOneRequest(t *testing.T) {
 	m := open(t, t.TempDir())
@@ -539,6 +277,7 @@ func TestARequestIDStandsForOneRequest(t *testing.T) {
 }
 
 // Removing keeps up with writing, however large the packs.
+
 func TestExpiryKeepsUp(t *testing.T) {
 	m := open(t, t.TempDir())
 	n := 0
@@ -558,23 +297,6 @@ func TestExpiryKeepsUp(t *testing.T) {
 }
 
 // readOnlyCopy is a database file that refuses writes, as a full disk does.
-func readOnlyCopy(t *testing.T, path string) *bolt.DB {
-	t.Helper()
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dup := filepath.Join(t.TempDir(), "copy.db")
-	if err := os.WriteFile(dup, raw, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	db, err := bolt.Open(dup, 0o600, &bolt.Options{ReadOnly: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close() })
-	return db
-}
 
 func TestCommandsOfOtherReleases(t *testing.T) {
 	m := open(t, t.TempDir())

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"strconv"
 
 	"tamv.internal/tamv/pods"
 	"tamv.internal/tamv/store"
@@ -223,13 +222,9 @@ type listReply struct {
 }
 
 func list(_ context.Context, c *pods.Call) (*pods.Result, error) {
-	limit := 100
-	if sent, given := c.Query["limit"]; given {
-		n, err := strconv.Atoi(sent)
-		if err != nil || n < 1 || n > 1000 {
-			return nil, tap.E("anubis.list", tap.Invalid, "limit is a number from 1 to 1000").WithCode("query")
-		}
-		limit = n
+	limit, err := c.PageSize(100, 1000)
+	if err != nil {
+		return nil, err
 	}
 	after := c.Query["after"]
 	var from store.Key
@@ -241,7 +236,7 @@ func list(_ context.Context, c *pods.Call) (*pods.Result, error) {
 	}
 	reply := listReply{Identities: []identityReply{}}
 	var damaged error
-	err := c.View.Scan(c.Key(SpaceIdentity).Prefix(), from, func(i store.Item) bool {
+	err = c.View.Scan(c.Key(SpaceIdentity).Prefix(), from, func(i store.Item) bool {
 		if i.Key == from {
 			return true
 		}

@@ -83,10 +83,8 @@ func (p *Pod) parseQuery(c *pods.Call) (query, error) {
 	action, star := strings.CutSuffix(q.action, "*")
 	q.action, q.prefix = action, star || strings.HasSuffix(action, ".")
 	var err error
-	if sent, ok := c.Query["limit"]; ok {
-		if q.limit, err = strconv.Atoi(sent); err != nil || q.limit < 1 || q.limit > maxPage {
-			return query{}, badQuery(`"limit" must be from 1 to %d`, maxPage)
-		}
+	if q.limit, err = c.PageSize(defaultPage, maxPage); err != nil {
+		return query{}, err
 	}
 	if q.from, err = instant(c.Query["from"], 0); err != nil {
 		return query{}, err

@@ -3,7 +3,6 @@ package isabella
 import (
 	"context"
 	"encoding/json"
-	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
@@ -35,13 +34,9 @@ func (k *Kernel) reviews(ctx context.Context, c *pods.Call) (*pods.Result, error
 	default:
 		return nil, errQuery("state must be held, approved or denied")
 	}
-	limit := listDefault
-	if sent := c.Query["limit"]; sent != "" {
-		n, err := strconv.Atoi(sent)
-		if err != nil || n < 1 || n > listMax {
-			return nil, errQuery("limit must be from 1 to 200")
-		}
-		limit = n
+	limit, err := c.PageSize(listDefault, listMax)
+	if err != nil {
+		return nil, err
 	}
 	after := c.Query["after"]
 	if after != "" && uuid.Validate(after) != nil {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
-	"strconv"
 
 	"tamv.internal/tamv/pods"
 	"tamv.internal/tamv/store"
@@ -104,7 +103,7 @@ type listReply struct {
 
 // list shows documents in the order of their ids.
 func (p *Pod) list(ctx context.Context, c *pods.Call) (*pods.Result, error) {
-	limit, err := pageSize(c)
+	limit, err := c.PageSize(defaultPage, maxPage)
 	if err != nil {
 		return nil, err
 	}
@@ -138,19 +137,6 @@ func (p *Pod) list(ctx context.Context, c *pods.Call) (*pods.Result, error) {
 		return nil, err
 	}
 	return &pods.Result{Body: reply}, nil
-}
-
-// pageSize is the "limit" of the query.
-func pageSize(c *pods.Call) (int, error) {
-	sent, ok := c.Query["limit"]
-	if !ok {
-		return defaultPage, nil
-	}
-	limit, err := strconv.Atoi(sent)
-	if err != nil || limit < 1 || limit > maxPage {
-		return 0, tap.E("memory.list", tap.Invalid, `"limit" must be from 1 to %d`, maxPage).WithCode("query")
-	}
-	return limit, nil
 }
 
 // get shows one document with its text.

@@ -121,7 +121,7 @@ type listReply struct {
 }
 
 func (p *Pod) list(ctx context.Context, c *pods.Call) (*pods.Result, error) {
-	limit, err := pageSize(c)
+	limit, err := c.PageSize(defaultPage, maxPage)
 	if err != nil {
 		return nil, err
 	}
@@ -152,19 +152,6 @@ func (p *Pod) list(ctx context.Context, c *pods.Call) (*pods.Result, error) {
 	return &pods.Result{Body: reply}, nil
 }
 
-// pageSize is the "limit" of the query.
-func pageSize(c *pods.Call) (int, error) {
-	sent, ok := c.Query["limit"]
-	if !ok {
-		return defaultPage, nil
-	}
-	limit, err := strconv.Atoi(sent)
-	if err != nil || limit < 1 || limit > maxPage {
-		return 0, tap.E("spatial.list", tap.Invalid, `"limit" must be from 1 to %d`, maxPage).WithCode("query")
-	}
-	return limit, nil
-}
-
 func (p *Pod) get(_ context.Context, c *pods.Call) (*pods.Result, error) {
 	s, err := RoomState(c.View, c.Tenant, c.Params["id"])
 	return &pods.Result{Body: s}, err
@@ -181,7 +168,7 @@ type recorded struct {
 }
 
 func (p *Pod) history(ctx context.Context, c *pods.Call) (*pods.Result, error) {
-	limit, err := pageSize(c)
+	limit, err := c.PageSize(defaultPage, maxPage)
 	if err != nil {
 		return nil, err
 	}

@@ -31,8 +31,7 @@ type Context struct {
 }
 
 const (
-	maxFile  = 1 << 20 // bytes of any file read here
-	ownerRW  = 0o600
+	maxFile  = 1 << 20       // bytes of any file read here
 	pemBlock = "PRIVATE KEY" // PKCS#8, RFC 5958
 )
 
@@ -141,16 +140,32 @@ func GenerateKeyFile(path string) (ed25519.PrivateKey, error) {
 	if err != nil {
 		return nil, tap.Wrap("client.key", tap.Internal, err, "the key cannot be encoded")
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, ownerRW)
+	// Whole or not at all, also when the power fails: written beside its place
+	// and linked into it, which fails when something is there.
+	f, err := os.CreateTemp(filepath.Dir(path), ".key-*")
 	if err != nil {
 		return nil, fileError(path, err)
 	}
+	defer os.Remove(f.Name())
 	err = pem.Encode(f, &pem.Block{Type: pemBlock, Bytes: der})
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		os.Remove(path)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Link(f.Name(), path)
+	}
+	if err == nil {
+		err = syncFolder(filepath.Dir(path))
+	}
+	if err != nil {
 		return nil, fileError(path, err)
 	}
 	return key, nil
+}
+
+func syncFolder(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // ReadKeyFile reads what GenerateKeyFile writes. When the file can be read by
