@@ -4,9 +4,11 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net/url"
+	"slices"
 	"sync/atomic"
 	"testing"
 
+	"tamv.internal/tamv/docs/manual"
 	"tamv.internal/tamv/tap"
 	"tamv.internal/tamv/tap/client"
 )
@@ -16,11 +18,13 @@ import (
 
 func BenchmarkIntent(b *testing.B) {
 	cl := connect(b, start(b, b.TempDir()).Context)
+	loadManual(b, cl)
 	intent := map[string]any{
 		"tenantId": "main", "type": "question", "safetyProfile": "STANDARD", "jurisdiction": "MX",
 		"input": map[string]any{"type": "text", "data": "How can I verify an evidence bundle without a network?"},
 	}
 	b.SetParallelism(32)
+	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			if _, err := cl.Do(b.Context(), "POST", "/v1/kernel/intent", nil, intent); err != nil {
@@ -29,6 +33,29 @@ func BenchmarkIntent(b *testing.B) {
 			}
 		}
 	})
+}
+
+// loadManual fills memory as the demo does.
+func loadManual(b *testing.B, cl *client.Client) {
+	b.Helper()
+	for _, lang := range manual.Languages() {
+		passages, err := manual.Passages(lang)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for part := range slices.Chunk(passages, 50) {
+			var documents []map[string]any
+			for _, p := range part {
+				documents = append(documents, map[string]any{
+					"id": "manual." + p.Lang + "." + p.ID, "documentType": "MANUAL", "content": p.Content,
+					"metadata": map[string]string{"title": p.Title, "lang": p.Lang},
+				})
+			}
+			if _, err := cl.Do(b.Context(), "POST", "/v1/memory/documents", nil, map[string]any{"documents": documents}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
 }
 
 func BenchmarkEvidence(b *testing.B) {
