@@ -54,7 +54,7 @@ type Outcome struct {
 }
 
 // Rooms keeps the durable side of rooms. All methods are called concurrently,
-// Act at most once at a time per room.
+// Act at most once at a time per room. Contexts end after Limits.Request.
 type Rooms interface {
 	// Snapshot checks that p may read the room and returns its state.
 	Snapshot(ctx context.Context, p *tap.Principal, room string) (RoomState, error)
@@ -87,17 +87,18 @@ type Limits struct {
 	Handshake         time.Duration // from accepted to ready
 	Pending           int           // handshakes at once
 	PendingPerAddress int
-	Frame             int     // bytes
-	Credit            int     // requests in flight per session
-	Checkpoint        int     // frames after which a client owes a checkpoint; four times that ends the session
-	PublishRate       float64 // state and event publications per second and session
-	Subscriptions     int     // per session
-	RingFrames        int     // per room
-	RingBytes         int     // per room, of the ring; and as many of the state values kept for newcomers
-	Keys              int     // state keys per room
-	IdleRooms         int     // rooms without subscribers that stay resumable
-	ActBatch          int     // durable actions per Act
-	Backlog           int     // bytes of answers waiting for a slow client before its requests are no longer read
+	Request           time.Duration // for one call of the Handler, Rooms or the Recorder; what then becomes of it is unknown to the client
+	Frame             int           // bytes
+	Credit            int           // requests in flight per session
+	Checkpoint        int           // frames after which a client owes a checkpoint; four times that ends the session
+	PublishRate       float64       // state and event publications per second and session
+	Subscriptions     int           // per session
+	RingFrames        int           // per room
+	RingBytes         int           // per room, of the ring; and as many of the state values kept for newcomers
+	Keys              int           // state keys per room
+	IdleRooms         int           // rooms without subscribers that stay resumable
+	ActBatch          int           // durable actions per Act
+	Backlog           int           // bytes of answers waiting for a slow client before its requests are no longer read
 }
 
 // DefaultLimits are the limits of an ordinary node.
@@ -106,6 +107,7 @@ func DefaultLimits() Limits {
 		Handshake:         5 * time.Second,
 		Pending:           1024,
 		PendingPerAddress: 128,
+		Request:           30 * time.Second,
 		Frame:             tap.DefaultFrameLimit,
 		Credit:            256,
 		Checkpoint:        256,
@@ -124,6 +126,9 @@ func (l Limits) withDefaults() Limits {
 	d := DefaultLimits()
 	if l.Handshake == 0 {
 		l.Handshake = d.Handshake
+	}
+	if l.Request == 0 {
+		l.Request = d.Request
 	}
 	if l.PublishRate == 0 {
 		l.PublishRate = d.PublishRate

@@ -107,6 +107,7 @@ type ledger struct {
 	act         func() // called at the start of Act, unlocked; may be nil
 	snapshot    func() // called at the start of Snapshot, unlocked; may be nil
 	refuse      error  // what Act answers
+	stalled     bool   // all calls wait until their context ends
 }
 
 func newLedger(rooms ...string) *ledger {
@@ -117,9 +118,23 @@ func newLedger(rooms ...string) *ledger {
 	return l
 }
 
-func (l *ledger) Snapshot(_ context.Context, _ *tap.Principal, room string) (hub.RoomState, error) {
+// stall waits until the context ends, when the ledger is stalled.
+func (l *ledger) stall(ctx context.Context) error {
+	l.mu.Lock()
+	stalled := l.stalled
+	l.mu.Unlock()
+	if stalled {
+		<-ctx.Done()
+	}
+	return ctx.Err()
+}
+
+func (l *ledger) Snapshot(ctx context.Context, _ *tap.Principal, room string) (hub.RoomState, error) {
 	if l.snapshot != nil {
 		l.snapshot()
+	}
+	if err := l.stall(ctx); err != nil {
+		return hub.RoomState{}, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -134,9 +149,12 @@ func (l *ledger) Snapshot(_ context.Context, _ *tap.Principal, room string) (hub
 
 var errAction = tap.E("test", tap.Invalid, "the action is not JSON").WithCode("action")
 
-func (l *ledger) Act(_ context.Context, _, room string, actions []hub.Action) ([]hub.Outcome, error) {
+func (l *ledger) Act(ctx context.Context, _, room string, actions []hub.Action) ([]hub.Outcome, error) {
 	if l.act != nil {
 		l.act()
+	}
+	if err := l.stall(ctx); err != nil {
+		return nil, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -159,7 +177,10 @@ func (l *ledger) Act(_ context.Context, _, room string, actions []hub.Action) ([
 	return out, nil
 }
 
-func (l *ledger) Checkpoint(_ context.Context, _ *tap.Principal, c hub.SessionCheckpoint) error {
+func (l *ledger) Checkpoint(ctx context.Context, _ *tap.Principal, c hub.SessionCheckpoint) error {
+	if err := l.stall(ctx); err != nil {
+		return err
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.checkpoints = append(l.checkpoints, c)

@@ -100,8 +100,10 @@ func (r *room) commitBatch(batch []waitingAction) {
 		actions[i] = batch[i].action
 	}
 	// Not a session's context: the batch belongs to several of them.
+	ctx, cancel := context.WithTimeout(context.Background(), r.hub.limits.Request)
+	defer cancel()
 	outcomes, err := guarded(func() ([]Outcome, error) {
-		return r.hub.config.Rooms.Act(context.Background(), r.name.tenant, r.name.room, actions)
+		return r.hub.config.Rooms.Act(ctx, r.name.tenant, r.name.room, actions)
 	})
 	if err == nil && len(outcomes) != len(batch) {
 		err = tap.E("hub.act", tap.Internal, "%d actions have %d outcomes", len(batch), len(outcomes))

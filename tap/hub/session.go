@@ -222,6 +222,12 @@ func (s *session) spawn(e *tap.Envelope, headroom int, serve func(id uuid.UUID, 
 	return nil
 }
 
+// budget is the context of one request: it ends with the session or after
+// Limits.Request.
+func (s *session) budget() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(s.ctx, s.hub.limits.Request)
+}
+
 // guarded keeps a panic of what serves a request from ending the process.
 func guarded[T any](serve func() (T, error)) (out T, err error) {
 	defer func() {
@@ -263,7 +269,9 @@ func (s *session) intent(id uuid.UUID, payload []byte) (*tap.Ack, error) {
 // serve passes a request to the handler and turns the response into an ack.
 func (s *session) serve(r *tap.Request) (*tap.Ack, error) {
 	r.Remote, r.Transport, r.Received = s.conn.Remote(), s.conn.Transport(), s.hub.config.Now()
-	response, err := s.hub.config.Handler.Serve(s.ctx, r)
+	ctx, cancel := s.budget()
+	defer cancel()
+	response, err := s.hub.config.Handler.Serve(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -285,7 +293,9 @@ func (s *session) checkpoint(_ uuid.UUID, payload []byte) (*tap.Ack, error) {
 	if err := tap.DecodePayload(payload, &c); err != nil {
 		return nil, err
 	}
-	return &tap.Ack{}, s.hub.config.Recorder.Checkpoint(s.ctx, s.principal, SessionCheckpoint{
+	ctx, cancel := s.budget()
+	defer cancel()
+	return &tap.Ack{}, s.hub.config.Recorder.Checkpoint(ctx, s.principal, SessionCheckpoint{
 		Session: s.id, KeyID: s.keyID, Count: c.Count, Head: c.Head, Signature: c.Signature,
 		Remote: s.conn.Remote(), Transport: s.conn.Transport(),
 	})

@@ -447,6 +447,41 @@ func TestFramesWithoutAnIDAreRefused(t *testing.T) {
 	}
 }
 
+// Whatever a request waits for, its client hears after Limits.Request that the
+// outcome is unknown, and the session goes on.
+func TestRequestsAreBoundedInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, hub.Limits{})
+		n.handler.hold = make(chan struct{})
+		n.ledger.stalled = true
+		r, served := n.rawDial(t, "ana")
+		c := r.Checkpoint(uuid.MustParse(r.ready.Session), n.directory.keys["main/ana"])
+		action := durable("1")
+		for i, send := range []func() uuid.UUID{
+			func() uuid.UUID { return r.send(tap.TypeCheckpoint, pack(&c)) }, // the first frame: it covers none
+			func() uuid.UUID { return r.send(tap.TypeEvidenceRecord, []byte("{}")) },
+			func() uuid.UUID {
+				return r.send(tap.TypeIntentRequest, pack(&tap.VirtualRequest{Method: "GET", Path: "/"}))
+			},
+			func() uuid.UUID { return r.send(tap.TypeSubscribe, pack(&tap.Subscribe{Room: "plaza"})) },
+			func() uuid.UUID { return r.send(tap.TypeDreamSpaceSync, pack(&action)) },
+		} {
+			began := time.Now()
+			r.refused(send(), tap.Timeout, "timeout")
+			if took := time.Since(began); took != 30*time.Second {
+				t.Errorf("request %d: took %s", i, took)
+			}
+		}
+		n.ledger.mu.Lock()
+		n.ledger.stalled = false
+		n.ledger.mu.Unlock()
+		r.send(tap.TypeDreamSpaceSync, pack(&action))
+		r.expect(tap.TypeAck, nil)
+		_ = r.conn.Close(tap.CloseNormal, "")
+		<-served
+	})
+}
+
 func TestCreditIsBounded(t *testing.T) {
 	n := newNode(t, hub.Limits{Credit: 3})
 	n.handler.hold = make(chan struct{})

@@ -179,9 +179,11 @@ func (sub *subscription) recover(missed uint64) {
 // has already seen committed.
 func (sub *subscription) snapshot() (RoomState, error) {
 	r, s := sub.room, sub.session
+	ctx, cancel := s.budget()
+	defer cancel()
 	for range 3 {
 		state, err := guarded(func() (RoomState, error) {
-			return r.hub.config.Rooms.Snapshot(s.ctx, s.principal, r.name.room)
+			return r.hub.config.Rooms.Snapshot(ctx, s.principal, r.name.room)
 		})
 		if err != nil {
 			return state, err
