@@ -71,9 +71,9 @@ func benchmarkEvidence(b *testing.B, overQUIC bool, inFlight int) {
 // BenchmarkFanOut measures deliveries per second from one publisher to 64
 // subscribers over TLS WebSocket.
 func BenchmarkFanOut(b *testing.B) {
-	n := newNode(b, hub.Limits{PublishRate: 1e9, RingBytes: 64 << 20, RingFrames: 1 << 18})
-	wss, _, roots := n.listen(b)
 	const subscribers = 64
+	n := newNode(b, hub.Limits{PublishRate: 1e9, RingBytes: 64 << 20, RingFrames: 1 << 18, SessionsPerIdentity: subscribers + 1})
+	wss, _, roots := n.listen(b)
 	ctx := context.Background()
 	dial := func() (*client.Session, *client.Subscription) {
 		s, err := client.Dial(ctx, client.SessionConfig{URL: wss, TLS: &tls.Config{RootCAs: roots}, KeyID: "main/ana", Key: n.directory.keys["main/ana"]})

@@ -18,15 +18,15 @@ type Authenticator interface {
 	Key(ctx context.Context, keyID string, remote netip.Addr, transport string) (ed25519.PublicKey, error)
 	// Established turns a proven key into a principal and records the success.
 	Established(ctx context.Context, keyID string, remote netip.Addr, transport string) (*tap.Principal, error)
-	// Failed records a handshake that was refused after Key returned, with the
-	// code that the client saw. keyID is as claimed.
+	// Failed records a handshake that was refused between Key and Established,
+	// with the code that the client saw. keyID is as claimed.
 	Failed(ctx context.Context, keyID string, remote netip.Addr, transport, code string)
 	// Active says whether the principal's identity still stands. It is asked
 	// for every frame received and before room frames are sent, so it must not
 	// block.
 	Active(p *tap.Principal) bool
-	// Closed is told once that the session of a principal which Established
-	// returned has ended.
+	// Closed is told once, for every principal that Established returned, that
+	// its session has ended, or never began.
 	Closed(p *tap.Principal)
 }
 
@@ -84,41 +84,43 @@ type Recorder interface {
 // Limits bounds what sessions and rooms may use. Zero fields take the value of
 // [DefaultLimits].
 type Limits struct {
-	Handshake         time.Duration // from accepted to ready
-	Pending           int           // handshakes at once
-	PendingPerAddress int
-	Request           time.Duration // for one call of the Handler, Rooms or the Recorder; what then becomes of it is unknown to the client
-	Frame             int           // bytes
-	Credit            int           // requests in flight per session
-	Checkpoint        int           // frames after which a client owes a checkpoint; four times that ends the session
-	PublishRate       float64       // state and event publications per second and session
-	Subscriptions     int           // per session
-	RingFrames        int           // per room
-	RingBytes         int           // per room, of the ring; and as many of the state values kept for newcomers
-	Keys              int           // state keys per room
-	IdleRooms         int           // rooms without subscribers that stay resumable
-	ActBatch          int           // durable actions per Act
-	Backlog           int           // bytes of answers waiting for a slow client before its requests are no longer read
+	Handshake           time.Duration // from accepted to ready
+	Pending             int           // handshakes at once
+	PendingPerAddress   int
+	SessionsPerIdentity int
+	Request             time.Duration // for one call of the Handler, Rooms or the Recorder; what then becomes of it is unknown to the client
+	Frame               int           // bytes
+	Credit              int           // requests in flight per session
+	Checkpoint          int           // frames after which a client owes a checkpoint; four times that ends the session
+	PublishRate         float64       // state and event publications per second and session
+	Subscriptions       int           // per session
+	RingFrames          int           // per room
+	RingBytes           int           // per room, of the ring; and as many of the state values kept for newcomers
+	Keys                int           // state keys per room
+	IdleRooms           int           // rooms without subscribers that stay resumable
+	ActBatch            int           // durable actions per Act
+	Backlog             int           // bytes of answers waiting for a slow client before its requests are no longer read
 }
 
 // DefaultLimits are the limits of an ordinary node.
 func DefaultLimits() Limits {
 	return Limits{
-		Handshake:         5 * time.Second,
-		Pending:           1024,
-		PendingPerAddress: 128,
-		Request:           30 * time.Second,
-		Frame:             tap.DefaultFrameLimit,
-		Credit:            256,
-		Checkpoint:        256,
-		PublishRate:       2000,
-		Subscriptions:     64,
-		RingFrames:        4096,
-		RingBytes:         1 << 20,
-		Keys:              4096,
-		IdleRooms:         64,
-		ActBatch:          256,
-		Backlog:           1 << 20,
+		Handshake:           5 * time.Second,
+		Pending:             1024,
+		PendingPerAddress:   128,
+		SessionsPerIdentity: 64,
+		Request:             30 * time.Second,
+		Frame:               tap.DefaultFrameLimit,
+		Credit:              256,
+		Checkpoint:          256,
+		PublishRate:         2000,
+		Subscriptions:       64,
+		RingFrames:          4096,
+		RingBytes:           1 << 20,
+		Keys:                4096,
+		IdleRooms:           64,
+		ActBatch:            256,
+		Backlog:             1 << 20,
 	}
 }
 
@@ -136,6 +138,7 @@ func (l Limits) withDefaults() Limits {
 	for _, f := range []struct{ value, def *int }{
 		{&l.Pending, &d.Pending},
 		{&l.PendingPerAddress, &d.PendingPerAddress},
+		{&l.SessionsPerIdentity, &d.SessionsPerIdentity},
 		{&l.Frame, &d.Frame},
 		{&l.Credit, &d.Credit},
 		{&l.Checkpoint, &d.Checkpoint},

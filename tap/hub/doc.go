@@ -9,10 +9,11 @@
 // A session goes hello, challenge, auth, ready (see [tap.Handshake]); before
 // ready everything else is refused, frames are at most [tap.HandshakeLimit]
 // bytes, the whole takes at most Limits.Handshake, and the number of pending
-// handshakes is capped, per address and over all. Afterwards every frame
-// carries a sequence and a MAC; a wrong one ends the session. A client's
-// checkpoint, its signature over the chain of its frames, goes to the
-// [Recorder]; a client that owes one for too long is disconnected.
+// handshakes is capped, per address and over all, as is that of an identity's
+// sessions. Afterwards every frame carries an id, a sequence and a MAC; a wrong
+// sequence or MAC ends the session. A client's checkpoint, its signature over
+// the chain of its frames, goes to the [Recorder]; a client that owes one for
+// too long is disconnected.
 //
 // Every frame that reaches a ready session is answered by exactly one frame
 // with its id: ack, error, busy or pong. Answers may come out of order.
@@ -26,7 +27,8 @@
 // write.
 //
 //   - state: a subscriber that is behind gets the latest value per key.
-//     Values of a publisher that leaves are withdrawn with an empty one.
+//     Values of a publisher that leaves are withdrawn with an empty one. What
+//     a room keeps for newcomers is bounded in keys and in bytes.
 //   - event: ordered. A subscriber that fell out of the ring gets a gap frame
 //     that names what it lost, then a snapshot, then the stream.
 //   - durable: committed by [Rooms] in batches, then fanned out in the order of

@@ -49,8 +49,8 @@ func (p *pending) release(a netip.Addr) {
 	}
 }
 
-// admit leads a connection through the handshake. A refusal is sent to the
-// client and recorded.
+// admit leads a connection through the handshake; its session has entered the
+// hub. A refusal is sent to the client and recorded.
 func (h *Hub) admit(ctx context.Context, c tap.Conn) (*session, error) {
 	if err := h.pending.acquire(c.Remote()); err != nil {
 		return nil, h.refuse(c, uuid.Nil, err)
@@ -71,7 +71,7 @@ func (h *Hub) admit(ctx context.Context, c tap.Conn) (*session, error) {
 		return s, nil
 	}
 	if s != nil {
-		h.config.Authenticator.Closed(s.principal)
+		h.leave(s)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = tap.Wrap("hub.handshake", tap.Timeout, err, "the handshake took longer than %s", h.limits.Handshake).
@@ -97,7 +97,7 @@ type admission struct {
 	conn    tap.Conn
 	id      uuid.UUID // of the frame being answered
 	keyID   string    // as claimed
-	decided bool      // the authenticator itself refused, and recorded that
+	decided bool      // the authenticator knows the result and recorded it
 }
 
 func (a *admission) run(ctx context.Context) (*session, error) {
@@ -138,12 +138,15 @@ func (a *admission) run(ctx context.Context) (*session, error) {
 		return nil, err
 	}
 	principal, err := auth.Established(ctx, a.keyID, remote, transport)
+	a.decided = true
 	if err != nil {
-		a.decided = true
 		return nil, err
 	}
 	s := newSession(a.hub, a.conn, principal, a.keyID, pub)
 	s.opener = tap.NewOpener(key, hs.Transcript())
+	if err := a.hub.enter(s); err != nil {
+		return s, err
+	}
 	return s, a.write(tap.TypeReady, s.ready())
 }
 

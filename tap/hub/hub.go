@@ -26,11 +26,14 @@ type Hub struct {
 	idle     list.List // of *room without users, oldest first
 	created  uint64    // rooms made so far
 	sessions map[*session]struct{}
+	present  map[identity]int // sessions of each identity
 	closed   bool
 	serving  sync.WaitGroup
 }
 
 type roomName struct{ tenant, room string }
+
+type identity struct{ tenant, name string }
 
 // New makes a hub.
 func New(c Config) *Hub {
@@ -41,6 +44,7 @@ func New(c Config) *Hub {
 		workers:  workers{jobs: make(chan func()), quit: make(chan struct{})},
 		rooms:    map[roomName]*room{},
 		sessions: map[*session]struct{}{},
+		present:  map[identity]int{},
 	}
 }
 
@@ -66,27 +70,41 @@ func (h *Hub) ServeConn(ctx context.Context, c tap.Conn) error {
 		_ = c.Close(closeCode(err), tap.AsError(err).StableCode())
 		return ended(err)
 	}
-	defer h.config.Authenticator.Closed(s.principal)
-	if !h.enter(s) {
-		return c.Close(tap.CloseGoingAway, "the node is stopping")
-	}
 	defer h.leave(s)
 	return ended(s.run())
 }
 
-func (h *Hub) enter(s *session) bool {
+// enter counts a session that was authenticated, unless its identity has as
+// many as it may.
+func (h *Hub) enter(s *session) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.closed {
-		h.sessions[s] = struct{}{}
+	if h.closed {
+		return tap.E("hub.handshake", tap.Unavailable, "the node is stopping").WithCode("stopping").WithRetryAfter(tap.DefaultRetryAfter)
 	}
-	return !h.closed
+	who := s.identity()
+	if h.present[who] >= h.limits.SessionsPerIdentity {
+		return tap.E("hub.handshake", tap.Limited, "an identity has at most %d sessions on a node", h.limits.SessionsPerIdentity).
+			WithCode("sessions").WithRetryAfter(tap.DefaultRetryAfter)
+	}
+	h.present[who]++
+	h.sessions[s] = struct{}{}
+	return nil
 }
 
+// leave ends a session that Established opened, whether or not it entered.
 func (h *Hub) leave(s *session) {
+	defer h.config.Authenticator.Closed(s.principal)
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if _, entered := h.sessions[s]; !entered {
+		return
+	}
 	delete(h.sessions, s)
+	who := s.identity()
+	if h.present[who]--; h.present[who] == 0 {
+		delete(h.present, who)
+	}
 }
 
 // ended is why a connection ended, nil when its peer said goodbye or vanished.
@@ -126,7 +144,7 @@ func closeCode(err error) uint16 {
 	return tap.ClosePolicy
 }
 
-// Sessions is the number of ready sessions.
+// Sessions is the number of authenticated sessions.
 func (h *Hub) Sessions() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -29,9 +29,10 @@ type directory struct {
 	mu      sync.Mutex
 	keys    map[string]ed25519.PrivateKey
 	revoked map[string]bool
-	left    []string
-	entered []string
+	left    []*tap.Principal
+	entered []*tap.Principal
 	failed  []string // codes
+	proven  func()   // called at the start of Established, unlocked; may be nil
 }
 
 func newDirectory(names ...string) *directory {
@@ -56,14 +57,18 @@ func (d *directory) Key(_ context.Context, keyID string, _ netip.Addr, _ string)
 }
 
 func (d *directory) Established(_ context.Context, keyID string, _ netip.Addr, _ string) (*tap.Principal, error) {
+	if d.proven != nil {
+		d.proven()
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.revoked[keyID] {
 		d.failed = append(d.failed, "revoked")
 		return nil, tap.E("test", tap.Unauthenticated, "this identity was revoked").WithCode("revoked")
 	}
-	d.entered = append(d.entered, keyID)
-	return &tap.Principal{Tenant: "main", Identity: keyID[len("main/"):], Roles: []tap.Role{tap.Citizen, tap.Device}, KeyID: keyID}, nil
+	p := &tap.Principal{Tenant: "main", Identity: keyID[len("main/"):], Roles: []tap.Role{tap.Citizen, tap.Device}, KeyID: keyID}
+	d.entered = append(d.entered, p)
+	return p, nil
 }
 
 func (d *directory) Failed(_ context.Context, _ string, _ netip.Addr, _, code string) {
@@ -81,7 +86,7 @@ func (d *directory) Active(p *tap.Principal) bool {
 func (d *directory) Closed(p *tap.Principal) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.left = append(d.left, p.KeyID)
+	d.left = append(d.left, p)
 }
 
 func (d *directory) revoke(name string) {
@@ -311,21 +316,29 @@ type raw struct {
 func (n *node) rawDial(t testing.TB, name string) (*raw, <-chan error) {
 	t.Helper()
 	conn, served := n.pipe(t)
+	r, _ := n.prove(t, conn, name)
+	r.expect(tap.TypeReady, &r.ready)
+	conn.SetReadLimit(tap.DefaultFrameLimit)
+	return r, served
+}
+
+// prove leads a raw client through the handshake up to its proof, whose id it
+// returns; the node's answer is not read.
+func (n *node) prove(t testing.TB, conn tap.Conn, name string) (*raw, uuid.UUID) {
+	t.Helper()
 	r := &raw{t: t, conn: conn}
 	key := newEphemeral(t)
 	hs := tap.Handshake{Hello: tap.Hello{Version: tap.ProtocolVersion, KeyID: "main/" + name, Ephemeral: key.PublicKey().Bytes()}}
 	r.plain(tap.TypeHello, &hs.Hello)
 	r.expect(tap.TypeChallenge, &hs.Challenge)
 	proof := hs.Sign(n.directory.keys["main/"+name])
-	r.plain(tap.TypeAuth, &proof)
-	r.expect(tap.TypeReady, &r.ready)
+	id := r.plain(tap.TypeAuth, &proof)
 	secret, err := hs.SessionKey(key, hs.Challenge.Ephemeral)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Sealer = tap.NewSealer(secret, hs.Transcript())
-	conn.SetReadLimit(tap.DefaultFrameLimit)
-	return r, served
+	return r, id
 }
 
 // plain sends a frame without a tag.

@@ -50,6 +50,8 @@ func newSession(h *Hub, c tap.Conn, p *tap.Principal, keyID string, key ed25519.
 	return s
 }
 
+func (s *session) identity() identity { return identity{s.principal.Tenant, s.principal.Identity} }
+
 func (s *session) ready() *tap.Ready {
 	l := &s.hub.limits
 	r := &tap.Ready{
