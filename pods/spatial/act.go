@@ -127,12 +127,18 @@ func (w *work) add(a *Act) error {
 	}
 	history := encode(entry{a.Actor, pods.Timestamp(w.now), a.Action, value})
 	w.batch.Ops = append(w.batch.Ops, effect, store.Append(store.K(w.tenant, SpaceHistory, w.room), history),
-		store.Create(mark, nil), store.Expire(mark, w.now.Add(store.IdempotencyWindow).UnixMicro()))
+		store.Create(mark, nil), store.Expire(mark, w.expiry()))
 	w.batch.Evidence = append(w.batch.Evidence, a.evidence(w.room, id, value))
 	w.batch.RequestID = joined(w.batch.RequestID, a.RequestID)
 	w.present[id] = a.Action == Put
 	w.bytes += size
 	return nil
+}
+
+// expiry is when the marks of this batch go. The machine's clock decides about
+// that: it may run ahead of this node's, and stands still while nobody writes.
+func (w *work) expiry() int64 {
+	return max(w.now.UnixMicro(), w.view.Clock()) + store.IdempotencyWindow.Microseconds()
 }
 
 // parse validates the act: the object's id, and its value as stored and as the

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -41,6 +42,32 @@ func TestActSentAgain(t *testing.T) {
 	h.State.Advance(store.IdempotencyWindow + 1e9)
 	if _, errs := ActBatch(h.State, "main", "plaza", []Act{other}, podtest.Epoch); errs[0] != nil {
 		t.Errorf("after the window: %v", errs[0])
+	}
+}
+
+// The window counts from the commit, also when the machine's clock runs ahead of
+// this node's, or stood still while nobody wrote.
+func TestActSentAgainWithClocksApart(t *testing.T) {
+	for name, c := range map[string]struct{ machine, node, commit time.Duration }{
+		"the machine runs ahead": {machine: time.Hour},
+		"the machine was idle":   {node: time.Hour, commit: time.Hour},
+	} {
+		h := plaza(t)
+		h.State.Advance(c.machine)
+		now := podtest.Epoch.Add(c.node)
+		act := Act{Actor: "ana", RequestID: uuid.New(), Action: Put, Object: cube("a", 1)}
+		b, errs := ActBatch(h.State, "main", "plaza", []Act{act}, now)
+		if errs[0] != nil {
+			t.Fatal(errs[0])
+		}
+		h.State.Advance(c.commit) // the leader's stamp
+		if _, err := h.State.Commit(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		h.State.Advance(store.IdempotencyWindow - time.Second)
+		if _, errs := ActBatch(h.State, "main", "plaza", []Act{act}, now); !isRepeated(errs[0]) {
+			t.Errorf("%s: done again within the window: %v", name, errs[0])
+		}
 	}
 }
 
