@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"slices"
 	"sync"
 
 	"tamv.internal/tamv/tap"
@@ -92,12 +93,15 @@ func (s *session) wake() {
 
 // write empties the outbox. Room frames are collected before the answers are
 // taken and sent after them, so a snapshot, which is queued as an answer before
-// its subscription goes live, always precedes the stream.
+// its subscription goes live, always precedes the stream. What was collected for
+// a subscription that was left meanwhile is not sent, so an unsubscribe's ack
+// always ends the stream.
 func (s *session) write() {
 	defer s.jobs.Done()
 	o := &s.out
 	var frames [][]byte
 	var behind []*subscription
+	var ends []int // where the frames of each subscription end
 	for {
 		o.mu.Lock()
 		behind, o.behind = o.behind, behind[:0]
@@ -105,13 +109,16 @@ func (s *session) write() {
 
 		frames = append(frames[:0], nil)
 		budget := writeBudget
+		ends = ends[:0]
 		for _, sub := range behind {
 			sub.marked.Store(false)
 			frames, budget = sub.collect(frames, budget)
+			ends = append(ends, len(frames))
 		}
-		clear(behind)
 
 		o.mu.Lock()
+		frames = withoutLeft(frames, behind, ends)
+		clear(behind)
 		if len(o.answers) == 0 && len(frames) == 1 {
 			if len(o.behind) > 0 && !o.closed {
 				o.mu.Unlock()
@@ -140,6 +147,23 @@ func (s *session) write() {
 		o.mu.Unlock()
 		clear(frames)
 	}
+}
+
+// withoutLeft takes out the room frames of subscriptions that were left. The
+// outbox is locked: an unsubscribe whose ack is not queued yet is answered after
+// these frames.
+func withoutLeft(frames [][]byte, subs []*subscription, ends []int) [][]byte {
+	for i := len(subs) - 1; i >= 0; i-- {
+		if !subs[i].left.Load() {
+			continue
+		}
+		start := 1 // after the answers
+		if i > 0 {
+			start = ends[i-1]
+		}
+		frames = slices.Delete(frames, start, ends[i])
+	}
+	return frames
 }
 
 // flush writes, unless the identity was revoked meanwhile.

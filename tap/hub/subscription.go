@@ -14,12 +14,12 @@ type subscription struct {
 	session *session
 	room    *room
 	marked  atomic.Bool // queued in the session's outbox
+	left    atomic.Bool // unsubscribed; written under room.mu
 
 	// Guarded by room.mu.
 	cursor   uint64              // the last sequence seen
 	live     bool                // the stream flows; false while a snapshot is on its way
 	admitted bool                // the room let the principal in
-	left     bool                // unsubscribed
 	contains uint64              // durable actions in the client's snapshot
 	keys     map[string]struct{} // state keys whose latest value is this subscriber's
 }
@@ -122,7 +122,8 @@ func errNotSubscribed(room string) error {
 func (sub *subscription) leave() {
 	r := sub.room
 	r.mu.Lock()
-	sub.live, sub.admitted, sub.left = false, false, true
+	sub.live, sub.admitted = false, false
+	sub.left.Store(true)
 	if i := slices.Index(r.subs, sub); i >= 0 {
 		r.subs = slices.Delete(r.subs, i, i+1)
 	}
@@ -141,7 +142,7 @@ func (sub *subscription) open(id uuid.UUID, p *tap.Subscribe) error {
 	}
 	r := sub.room
 	r.mu.Lock()
-	if sub.left { // while the snapshot was read
+	if sub.left.Load() { // while the snapshot was read
 		r.mu.Unlock()
 		return errNotSubscribed(p.Room)
 	}
@@ -207,7 +208,7 @@ func (sub *subscription) synchronise(state RoomState, announce func(start uint64
 	r, s := sub.room, sub.session
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if sub.left {
+	if sub.left.Load() {
 		return errNotSubscribed(r.name.room)
 	}
 	if sub.cursor < r.lost {
