@@ -25,7 +25,7 @@ const (
 	BankingTestFile   = "banking77_test.csv"
 	ModerationFile    = "openai_moderation_1680.jsonl"
 	BehaviorsFile     = "advbench_behaviors.csv"
-	outOfScope        = "oos"
+	OutOfScope        = "oos" // the class of texts beyond the 150 intents
 	maxModerationLine = 1 << 20
 )
 
@@ -37,6 +37,10 @@ func HeldOut(text string) bool {
 	return (uint(sum[0])<<8|uint(sum[1]))%10 == 0
 }
 
+// ManualHeldOut says the same of a passage of the appliance's manual, by its
+// identifier: both languages are held out together, whatever their wording.
+func ManualHeldOut(id string) bool { return HeldOut("manual " + id) }
+
 // Labeled is a text with its class.
 type Labeled struct {
 	Text, Class string
@@ -45,6 +49,9 @@ type Labeled struct {
 // Clinc is the CLINC150 intent set. Out-of-scope texts have the class "oos".
 type Clinc struct {
 	Train, Test, OutOfScope []Labeled
+	// Others are the texts of the validation split and the out-of-scope texts that
+	// are not for testing.
+	Others []Labeled
 }
 
 // ReadClinc reads CLINC150; OutOfScope is the out-of-scope test split.
@@ -61,6 +68,9 @@ func ReadClinc(dir string) (Clinc, error) {
 		return out
 	}
 	c := Clinc{Train: take("train"), Test: take("test"), OutOfScope: take("oos_test")}
+	for _, name := range []string{"val", "oos_train", "oos_val"} {
+		c.Others = append(c.Others, take(name)...)
+	}
 	if len(c.Train) == 0 || len(c.Test) == 0 {
 		return Clinc{}, fmt.Errorf("dataset: %s has no train or no test split", ClincFile)
 	}

@@ -22,7 +22,7 @@ func folder(t *testing.T, files map[string]string) string {
 
 func TestReaders(t *testing.T) {
 	dir := folder(t, map[string]string{
-		ClincFile:                  `{"train":[["hi","greet"]],"test":[["bye","leave"]],"oos_test":[["hm","oos"]]}`,
+		ClincFile:                  `{"train":[["hi","greet"]],"test":[["bye","leave"]],"oos_test":[["hm","oos"]],"val":[["hello","greet"]],"oos_train":[["eh","oos"]],"oos_val":[["ah","oos"]]}`,
 		BankingTrainFile:           "text,category\n\"where, please?\",card\n",
 		BehaviorsFile:              "Behavior,Category\nDo harm,\n",
 		ModerationFile:             `{"prompt":"a","S":0,"S3":1,"H":0}` + "\n" + `{"prompt":"b","SH":0}`,
@@ -30,7 +30,7 @@ func TestReaders(t *testing.T) {
 		"xquad-first-half.es.json": `{"data":[{"paragraphs":[{"context":"p0","qas":[]},{"context":"p1","qas":[{"question":"q"}]}]}]}`,
 	})
 	clinc, err := ReadClinc(dir)
-	if err != nil || fmt.Sprint(clinc) != "{[{hi greet}] [{bye leave}] [{hm oos}]}" {
+	if err != nil || fmt.Sprint(clinc) != "{[{hi greet}] [{bye leave}] [{hm oos}] [{hello greet} {eh oos} {ah oos}]}" {
 		t.Errorf("clinc: %v, %v", clinc, err)
 	}
 	banking, err := ReadBanking(dir, BankingTrainFile)

@@ -33,6 +33,14 @@ func (r Report) Markdown() string {
 	line("XQuAD trained anything; a handful of settings (dimensions, loss temperature) were chosen with")
 	line("these dev figures in view.")
 	line("")
+	line("The manual's held-out passages (%d of each language, a tenth), looked for by their titles:", e.Manual["en-en"].Candidates)
+	line("")
+	line("| title and passage | right one first | in the first five | above the threshold |")
+	line("|---|---|---|---|")
+	for _, way := range []string{"en-en", "es-es", "en-es", "es-en"} {
+		line("| %s | %.3f | %.3f | %.3f |", way, e.Manual[way].At1, e.Manual[way].At5, e.Manual[way].Above)
+	}
+	line("")
 	line("## Audit classifier `%s`", a.ID)
 	line("")
 	line("| set (held out of training) | harmful | fine | AUROC | AUPRC | F1 | precision | recall |")
@@ -43,23 +51,22 @@ func (r Report) Markdown() string {
 	line("")
 	line("F1, precision and recall are taken at a score of 0.5.")
 	line("")
-	line("| share whose lowest learned principle is | below 0.7 (held or refused) | below 0.3 (refused) |")
-	line("|---|---|---|")
-	line("| CLINC150 and BANKING77 utterances, all fine | %.3f | %.3f |", a.FineHeld, a.FineRefused)
-	line("| AdvBench requests, all harmful | %.3f | %.3f |", a.HarmHeld, a.HarmRefused)
+	line("| share whose lowest learned principle is | texts | below 0.7 (held or refused) | below 0.3 (refused) |")
+	line("|---|---|---|---|")
+	line("%s", a.Fine.row("CLINC150 and BANKING77 test utterances, all fine"))
+	line("%s", a.Beyond.row("CLINC150 out-of-scope test utterances, nearly all fine"))
+	line("%s", a.Titles.row("the manual's held-out titles, English and Spanish, all fine"))
+	line("%s", a.Harmful.row("held-out AdvBench requests, all harmful"))
 	line("")
 	line("Probe sentences written for this project, none of them in the training corpus, half")
 	line("Spanish: %d of %d on their side (fine below 0.3, harmful above 0.8). The rest:", a.Probes.Passed, a.Probes.Total)
 	line("")
-	line("| harm | should be | request |")
-	line("|---|---|---|")
-	for _, m := range a.Probes.Misses {
-		want := "fine"
-		if m.Harmful {
-			want = "harmful"
-		}
-		line("| %.2f | %s | %s |", m.Harm, want, m.Text)
-	}
+	b.WriteString(a.Probes.misses())
+	line("")
+	line("Those were looked at while the corpus grew. A second set was written when it was final,")
+	line("and nothing was changed after seeing its scores: %d of %d on their side. The rest:", a.Unseen.Passed, a.Unseen.Total)
+	line("")
+	b.WriteString(a.Unseen.misses())
 	line("")
 	line("## Intents")
 	line("")
@@ -80,6 +87,24 @@ func (d Detection) row(name string) string {
 		name, d.Positives, d.Negatives, d.AUROC, d.AUPRC, d.F1, d.Precision, d.Recall)
 }
 
+func (s Stopped) row(name string) string {
+	return fmt.Sprintf("| %s | %d | %.4f | %.4f |", name, s.Texts, s.Held, s.Refused)
+}
+
+// misses renders the sentences on the wrong side.
+func (p Probes) misses() string {
+	var b strings.Builder
+	b.WriteString("| harm | should be | request |\n|---|---|---|\n")
+	for _, m := range p.Misses {
+		want := "fine"
+		if m.Harmful {
+			want = "harmful"
+		}
+		fmt.Fprintf(&b, "| %.2f | %s | %s |\n", m.Harm, want, m.Text)
+	}
+	return b.String()
+}
+
 const weaknesses = `
 ## What is weak
 
@@ -93,13 +118,22 @@ const weaknesses = `
   A guardian, not the classifier, is the remedy.
 - What is harmful in Spanish was learned from the project's own sentences alone. No Spanish
   test set made by others was available; the Spanish probes are few and ours.
-- The probe sentences were looked at while the corpus grew, so they are a check on
-  regressions, not an unseen test.
+- The first probe sentences were looked at while the corpus grew, and some of its lines ask
+  the same in other words, so they are a check on regressions, not an unseen test.
+- A harmful wish whose words the corpus lacks passes: of the 20 in the second probe set 10 have
+  a harm score below 0.3 (8 with the weights before these, which also had 21 of 40 on their
+  side). The project's fine texts weigh twice as much in training as its harmful ones: on one
+  corpus that halved the false alarms and lowered the share of harmful sentences caught by
+  weights trained without their line from 0.83 to 0.73. weightHarmful in model/train/audit.go
+  is the lever; the rules and people must catch the rest.
+- The settings were chosen among a dozen trials with the other figures of this page in view;
+  only the second probe set was not. The held-out titles are few: of the 554 that trained, 2
+  would be held by weights trained without their passage (the training program prints it).
 - The harassment and violence labels are the weakest: on folds of the training texts that
-  their weights had not seen, AUROC 0.86 and 0.87 (the training program prints it for each
+  their weights had not seen, AUROC 0.91 and 0.89 (the training program prints it for each
   label). Self-harm alone leads to a person looking, never to a refusal.
 - Questions that share no word, stem or learned synonym with their answer are lost: about
-  half of the calibration questions pass the relevance threshold. Word search beside the
+  three quarters of the calibration questions pass the relevance threshold. Word search beside the
   embedder helps, and a sentence encoder would help most.
 - Other languages than English and Spanish work by shared spelling only.
 `

@@ -49,6 +49,23 @@ func TestDetect(t *testing.T) {
 	}
 }
 
+func TestStopped(t *testing.T) {
+	got := stopped([]judged{{audit: 0.69}, {audit: 0.7}, {audit: 0.29}, {audit: 0.3}})
+	if want := (Stopped{Texts: 4, Held: 0.75, Refused: 0.25}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestRunProbesRefusesAShortLine(t *testing.T) {
+	c, err := linear.Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := runProbes(c, "fine\ten\n"); err == nil {
+		t.Error("no error for two columns")
+	}
+}
+
 func TestRetrieve(t *testing.T) {
 	axes := [][]float32{{1, 0}, {0, 1}}
 	r := retrieve([][]float32{{0.8, 0.6}, {0.8, 0.6}}, axes, []int{0, 1}, 0.7)
@@ -64,7 +81,7 @@ func TestProbes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := runProbes(c)
+	p, err := runProbes(c, probes)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +122,7 @@ func TestProbesAreNotInTheCorpus(t *testing.T) {
 	for _, x := range texts {
 		trained[folded(x.Text)] = true
 	}
-	for line := range strings.Lines(probes) {
+	for line := range strings.Lines(probes + unseen) {
 		if text := line[strings.LastIndexByte(line, '\t')+1:]; trained[folded(text)] {
 			t.Errorf("the corpus holds the probe %q", strings.TrimSpace(text))
 		}
@@ -156,6 +173,13 @@ func TestMeasure(t *testing.T) {
 	}
 	if r.Intent.Classes != 2 || r.Intent.Accuracy < 0.9 {
 		t.Errorf("intent: %+v", r.Intent)
+	}
+	// The floor under the audit's false alarms and the embedder's work on the manual.
+	if r.Audit.Titles.Texts < 40 || r.Audit.Titles.Held > 0.03 {
+		t.Errorf("manual titles: %+v", r.Audit.Titles)
+	}
+	if m := r.Embedder.Manual["es-en"]; m.Candidates*2 != r.Audit.Titles.Texts || m.At5 < 0.6 {
+		t.Errorf("manual passages: %+v", r.Embedder.Manual)
 	}
 	if r.Speed.EmbedMicros <= 0 || r.Speed.ClassifyMicros <= 0 {
 		t.Errorf("speed: %+v", r.Speed)

@@ -35,7 +35,8 @@ type example struct {
 	wordScale, gramScale float32
 	truth                []truth // by auditLabels
 	weight               float32
-	fold                 int // examples of one text or template share a fold
+	fold                 int  // examples of one text or template share a fold
+	title                bool // of a passage of the manual
 }
 
 // auditSettings shape the classifier.
@@ -69,7 +70,34 @@ func trainAudit(m material, s auditSettings, log io.Writer) []linear.Head {
 		heads[k] = linear.Head{Label: label, Weights: everything.head(k), Slope: float32(slope), Offset: float32(offset)}
 		fmt.Fprintf(log, "  %-10s slope %.2f offset %.2f, AUROC of held folds %.3f\n", label, slope, offset, heldAUROC(examples, held, k))
 	}
+	titles, stopped := titlesStopped(examples, held, heads)
+	fmt.Fprintf(log, "  of %d titles of the manual %d would not be allowed by weights that have not seen them\n", titles, stopped)
 	return heads
+}
+
+// allowed is the lowest score of a principle with which the audit allows a text.
+const allowed = 0.7
+
+// titlesStopped counts the manual's titles and those that the audit would hold or
+// refuse by the logits given, calibrated like the heads.
+func titlesStopped(examples []example, logits [][]float64, heads []linear.Head) (titles, stopped int) {
+	for i, x := range examples {
+		if !x.title {
+			continue
+		}
+		titles++
+		scores := make(model.Scores, len(heads))
+		for k, h := range heads {
+			scores[k] = model.Score{Name: h.Label, Score: float32(logistic(float64(h.Slope)*logits[i][k] + float64(h.Offset)))}
+		}
+		for _, p := range model.LearnedAudit(scores) {
+			if p.Score < allowed {
+				stopped++
+				break
+			}
+		}
+	}
+	return titles, stopped
 }
 
 // How much one text of each source counts; a template of n texts counts as
@@ -77,10 +105,15 @@ func trainAudit(m material, s auditSettings, log io.Writer) []linear.Head {
 const (
 	weightClinc      = 0.8
 	weightBanking    = 0.4
+	weightOther      = 0.8
+	weightBeyond     = 3 // beyond the 150 intents: few, and like what people ask at large
 	weightMessage    = 0.2
-	weightModeration = 1.5
+	weightTitle      = 1.5
+	weightPassage    = 0.3 // a sentence
+	weightModeration = 3
 	weightBehavior   = 1
-	weightTemplate   = 4
+	weightTemplate   = 4 // of a fine text
+	weightHarmful    = 2 // of a harmful one: the corpus has as many of both, the world has not
 )
 
 // auditExamples turns the material into windows with their truths. Weights keep
@@ -111,6 +144,22 @@ func auditExamples(m material, folds int) []example {
 	for _, x := range m.banking {
 		add(x.Text, x.Class, weightBanking, fine)
 	}
+	for _, x := range m.clincOthers {
+		if x.Class == dataset.OutOfScope {
+			add(x.Text, x.Text, weightBeyond, fine)
+		} else {
+			add(x.Text, x.Class, weightOther, fine)
+		}
+	}
+	for _, p := range m.manual {
+		for k := range languages {
+			add(p.title[k], "manual "+p.id, weightTitle, fine)
+			out[len(out)-1].title = true
+			for _, sentence := range sentences(p.content[k]) {
+				add(sentence, "manual "+p.id, weightPassage, fine)
+			}
+		}
+	}
 	for i, x := range m.bitext.messages {
 		add(x[i%2], x[0], weightMessage, fine)
 	}
@@ -128,7 +177,11 @@ func auditExamples(m material, folds int) []example {
 		size[x.Group]++
 	}
 	for _, x := range m.own {
-		add(x.Text, fmt.Sprintf("own %d", x.Group), weightTemplate/math.Sqrt(float64(size[x.Group])), ownTruth(x.Labels))
+		weight := float64(weightTemplate)
+		if len(x.Labels) > 0 {
+			weight = weightHarmful
+		}
+		add(x.Text, fmt.Sprintf("own %d", x.Group), weight/math.Sqrt(float64(size[x.Group])), ownTruth(x.Labels))
 	}
 	return out
 }

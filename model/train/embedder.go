@@ -15,11 +15,13 @@ import (
 // material is everything that training reads, held-out texts removed.
 type material struct {
 	clinc, banking []dataset.Labeled
+	clincOthers    []dataset.Labeled // audit only
 	moderation     []dataset.Moderated
 	behaviors      []string
 	own            []corpus.Text
 	pairs          []corpus.Pair
 	bitext         bitext
+	manual         []passage
 }
 
 // embedderSettings shape the table.
@@ -54,6 +56,7 @@ type encoded struct {
 	english, spanish [][]int32
 	aligned, related [][2][]int32
 	own              [][2][]int32 // the project's own translations
+	answers          [][2][]int32 // the manual's questions with their passages, in and across languages
 	classes          [][][]int32  // texts of the same intent
 }
 
@@ -102,6 +105,16 @@ func encodeTexts(v *vocabulary, m material) encoded {
 	for _, p := range m.bitext.aligned {
 		t.aligned = append(t.aligned, both(p[0], p[1]))
 	}
+	for _, p := range m.manual {
+		for _, pair := range p.translations() {
+			t.own = append(t.own, both(pair[0], pair[1]))
+		}
+		for _, title := range p.title {
+			for _, content := range p.content {
+				t.answers = append(t.answers, [2][]int32{v.encode(title), v.encode(content)})
+			}
+		}
+	}
 	for _, p := range m.bitext.related {
 		t.related = append(t.related, [2][]int32{v.encode(p[0]), v.encode(p[1])})
 	}
@@ -138,6 +151,7 @@ func (t encoded) shares() []share {
 		{shareEnglish, len(t.english), self(t.english, 3)},
 		{shareSpanish, len(t.spanish), self(t.spanish, 4)},
 		{shareClasses, len(t.classes), classes},
+		{shareAnswers, len(t.answers), pairs(t.answers, 6)},
 	}
 	var out []share
 	for _, c := range candidates {
@@ -150,9 +164,10 @@ func (t encoded) shares() []share {
 
 // How many of a hundred pairs come from which source.
 const (
-	shareAligned = 40
-	shareRelated = 15
-	shareOwn     = 5
+	shareAligned = 34
+	shareRelated = 13
+	shareOwn     = 9
+	shareAnswers = 4
 	shareEnglish = 15
 	shareSpanish = 15
 	shareClasses = 10

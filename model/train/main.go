@@ -1,16 +1,19 @@
 // Command train makes the weights that the engines carry.
 //
-//	go run ./model/train --data DIR --bitext DIR --out model/weights
+//	go run ./model/train --data DIR --bitext DIR --manual docs/manual \
+//		--out model/weights --held model/quality/manual.tsv
 //
 // It reads the public sets that may train (see model/weights/PROVENANCE.md) from
-// --data, permissively licensed translations from --bitext, and the project's own
-// corpus from the source tree. It writes static.bin, audit.bin and PROVENANCE.md
-// to --out, and nothing else. It uses no clock, no network and one goroutine
+// --data, permissively licensed translations from --bitext, the appliance's manual
+// from --manual, and the project's own corpus from the source tree. It writes
+// static.bin, audit.bin and PROVENANCE.md to --out, the manual's held-out passages
+// to the file --held, and nothing else. It uses no clock, no network and one goroutine
 // with a fixed seed: the same input gives the same bytes on the same
 // architecture.
 //
-// A tenth of every public set, chosen by a hash of the text, is held out and
-// never seen here; model/quality measures on it. Sets that may not train are not
+// A tenth of every public set, chosen by a hash of the text, and of the manual, by
+// a hash of the passage's identifier, is held out and never trained on;
+// model/quality measures on it. Sets that may not train are not
 // read at all.
 package main
 
@@ -30,22 +33,30 @@ import (
 )
 
 func main() {
-	data := flag.String("data", "", "folder of the public sets (required)")
-	texts := flag.String("bitext", "", "folder of unpacked packages with translations (optional)")
-	out := flag.String("out", "", "folder for the weights (required)")
+	var p places
+	flag.StringVar(&p.data, "data", "", "folder of the public sets (required)")
+	flag.StringVar(&p.bitext, "bitext", "", "folder of unpacked packages with translations (optional)")
+	flag.StringVar(&p.manual, "manual", "", "folder of the appliance's manual (optional)")
+	flag.StringVar(&p.out, "out", "", "folder for the weights (required)")
+	flag.StringVar(&p.held, "held", "", "file for the manual's held-out passages (optional)")
 	flag.Parse()
-	if err := run(*data, *texts, *out, defaultSettings, os.Stdout); err != nil {
+	if err := run(p, defaultSettings, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "train:", err)
 		os.Exit(1)
 	}
 }
 
-func run(data, texts, out string, s settings, log io.Writer) error {
-	if data == "" || out == "" {
+// places are the folders and files of a run.
+type places struct {
+	data, bitext, manual, out, held string
+}
+
+func run(at places, s settings, log io.Writer) error {
+	if at.data == "" || at.out == "" {
 		return errors.New("--data and --out are required")
 	}
 	var prov provenance
-	m, err := readMaterial(data, texts, &prov)
+	m, held, err := readMaterial(at, &prov)
 	if err != nil {
 		return err
 	}
@@ -53,14 +64,19 @@ func run(data, texts, out string, s settings, log io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(out, 0o755); err != nil {
+	if err := os.MkdirAll(at.out, 0o755); err != nil {
 		return err
 	}
 	files := map[string][]byte{
-		"static.bin": weights.static, "audit.bin": weights.audit, "PROVENANCE.md": prov.markdown(weights),
+		filepath.Join(at.out, "static.bin"):    weights.static,
+		filepath.Join(at.out, "audit.bin"):     weights.audit,
+		filepath.Join(at.out, "PROVENANCE.md"): prov.markdown(weights),
+	}
+	if at.held != "" {
+		files[at.held] = heldTable(held)
 	}
 	for name, content := range files {
-		if err := os.WriteFile(filepath.Join(out, name), content, 0o644); err != nil {
+		if err := os.WriteFile(name, content, 0o644); err != nil {
 			return err
 		}
 	}
@@ -155,45 +171,49 @@ func setThreshold(table *static.Table, strangers []dataset.Labeled, log io.Write
 	return nil
 }
 
-// readMaterial reads what may train, without the held-out tenth.
-func readMaterial(data, texts string, prov *provenance) (material, error) {
-	var m material
+// readMaterial reads what may train, without the held-out tenth, and the part of
+// the manual that is held out.
+func readMaterial(at places, prov *provenance) (m material, held []passage, err error) {
+	data := at.data
 	clinc, err := dataset.ReadClinc(data)
 	if err != nil {
-		return m, err
+		return m, nil, err
 	}
 	banking, err := dataset.ReadBanking(data, dataset.BankingTrainFile)
 	if err != nil {
-		return m, err
+		return m, nil, err
 	}
 	moderation, err := dataset.ReadModeration(data)
 	if err != nil {
-		return m, err
+		return m, nil, err
 	}
 	behaviors, err := dataset.ReadBehaviors(data)
 	if err != nil {
-		return m, err
+		return m, nil, err
 	}
 	for _, name := range []string{dataset.ClincFile, dataset.BankingTrainFile, dataset.ModerationFile, dataset.BehaviorsFile} {
 		raw, err := os.ReadFile(filepath.Join(data, name))
 		if err != nil {
-			return m, err
+			return m, nil, err
 		}
 		prov.source(data, filepath.Join(data, name), raw)
 	}
 	labeled := func(x dataset.Labeled) string { return x.Text }
-	m.clinc = seen(clinc.Train, labeled)
+	m.clinc, m.clincOthers = seen(clinc.Train, labeled), seen(clinc.Others, labeled)
 	m.banking = seen(banking, labeled)
 	m.moderation = seen(moderation, func(x dataset.Moderated) string { return x.Text })
 	m.behaviors = seen(behaviors, func(x string) string { return x })
-	if m.bitext, err = readBitext(texts, prov); err != nil {
-		return m, err
+	if m.bitext, err = readBitext(at.bitext, prov); err != nil {
+		return m, nil, err
+	}
+	if m.manual, held, err = readManual(at.manual, prov); err != nil {
+		return m, nil, err
 	}
 	if m.own, err = corpus.Texts(); err != nil {
-		return m, err
+		return m, nil, err
 	}
 	m.pairs, err = corpus.Pairs()
-	return m, err
+	return m, held, err
 }
 
 // seen returns the texts that are not held out.

@@ -52,7 +52,8 @@ const provenanceText = `
 
 This file is written by the program that trains them:
 
-    go run ./model/train --data DIR --bitext DIR --out model/weights
+    go run ./model/train --data DIR --bitext DIR --manual docs/manual \
+        --out model/weights --held model/quality/manual.tsv
 
 Training is sequential with fixed seeds: the same files give the same bytes on
 the same architecture (made on linux/amd64).
@@ -62,7 +63,8 @@ the same architecture (made on linux/amd64).
 | source | licence | used for |
 |---|---|---|
 | model/train/corpus, written for this project | MIT, like the project | both engines |
-| CLINC150, Larson and others 2019 (clinc/oos-eval, data_full.json, train split) | CC BY 3.0 | both engines |
+| docs/manual, the appliance's manual in English and Spanish, written for this project | MIT, like the project | both engines |
+| CLINC150, Larson and others 2019 (clinc/oos-eval, data_full.json, train split; the audit also the val, oos_train and oos_val splits) | CC BY 3.0 | both engines |
 | BANKING77, Casanueva and others 2020 (PolyAI-LDN/task-specific-datasets, train split) | CC BY 4.0 | both engines |
 | OpenAI moderation evaluation set, Markov and others 2022 (openai/moderation-api-release, samples-1680) | MIT | both engines |
 | AdvBench harmful behaviours, Zou and others 2023 (llm-attacks) | MIT, see NOTICE | both engines |
@@ -70,10 +72,11 @@ the same architecture (made on linux/amd64).
 | Spanish message catalogues of PostgreSQL 15 (Debian packages postgresql-15, postgresql-client-15 15.20-0+deb12u1) | PostgreSQL licence | both engines |
 | Spanish message catalogues of Django 3.2.25 (Debian package python3-django 3:3.2.25-0+deb12u7) | BSD-3-Clause | both engines |
 
-A tenth of each public set, chosen by a hash of the text, is held out of training
-and used for measuring. The similarity sets (STS-B) and XQuAD are not read by the
-training program. The folder given to --bitext holds the named packages unpacked
-with "dpkg-deb -x PACKAGE.deb DIR/NAME".
+A tenth of each public set, chosen by a hash of the text, and of the manual, by a
+hash of the passage's identifier, is held out of training and used for measuring.
+The similarity sets (STS-B) and XQuAD are not read by the training program. The
+folder given to --bitext holds the named packages unpacked with
+"dpkg-deb -x PACKAGE.deb DIR/NAME".
 
 ## NOTICE
 

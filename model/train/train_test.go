@@ -57,6 +57,26 @@ func sample(t *testing.T) (data, texts string) {
 	return data, texts
 }
 
+// manualSample is a folder with a manual of enough passages that some are held
+// out.
+func manualSample(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for lang, text := range map[string]string{"en": "What is thing %d? It is a thing. It has parts.", "es": "¿Qué es la cosa %d? Es una cosa. Tiene partes."} {
+		raw := "# Things\n"
+		for i := range 60 {
+			raw += fmt.Sprintf("\n## thing-%d: %s %d\n\n%s\n", i, lang, i, fmt.Sprintf(text, i))
+		}
+		if err := os.Mkdir(filepath.Join(dir, lang), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, lang, "things.md"), []byte(raw), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
 // catalogue compiles messages in the GNU MO format.
 func catalogue(messages ...[2]string) []byte {
 	n := len(messages)
@@ -88,14 +108,15 @@ var quick = settings{
 // Training twice gives the same files, bit for bit, and the engines read them.
 func TestRunIsDeterministic(t *testing.T) {
 	data, texts := sample(t)
+	manual := manualSample(t)
 	var results [2]map[string][]byte
 	for i := range results {
 		out := filepath.Join(t.TempDir(), "weights")
-		if err := run(data, texts, out, quick, io.Discard); err != nil {
+		if err := run(places{data, texts, manual, out, filepath.Join(out, "manual.tsv")}, quick, io.Discard); err != nil {
 			t.Fatal(err)
 		}
 		results[i] = make(map[string][]byte)
-		for _, name := range []string{"static.bin", "audit.bin", "PROVENANCE.md"} {
+		for _, name := range []string{"static.bin", "audit.bin", "PROVENANCE.md", "manual.tsv"} {
 			raw, err := os.ReadFile(filepath.Join(out, name))
 			if err != nil {
 				t.Fatal(err)
@@ -115,7 +136,7 @@ func TestRunIsDeterministic(t *testing.T) {
 		t.Error(err)
 	}
 	provenance := string(results[0]["PROVENANCE.md"])
-	for _, want := range []string{digest(results[0]["static.bin"]), digest(results[0]["audit.bin"]), "| cldr/common/annotations/es.xml |", "| " + dataset.BehaviorsFile + " |", "app.mo"} {
+	for _, want := range []string{digest(results[0]["static.bin"]), digest(results[0]["audit.bin"]), "| cldr/common/annotations/es.xml |", "| " + dataset.BehaviorsFile + " |", "app.mo", "| es/things.md |"} {
 		if !strings.Contains(provenance, want) {
 			t.Errorf("the provenance lacks %q", want)
 		}
@@ -127,14 +148,14 @@ func TestRunIsDeterministic(t *testing.T) {
 
 func TestRunRefuses(t *testing.T) {
 	data, texts := sample(t)
-	if err := run("", "", t.TempDir(), quick, io.Discard); err == nil {
+	if err := run(places{out: t.TempDir()}, quick, io.Discard); err == nil {
 		t.Error("no error without --data")
 	}
 	for _, name := range []string{dataset.ClincFile, dataset.BankingTrainFile, dataset.ModerationFile, dataset.BehaviorsFile} {
 		if err := os.Remove(filepath.Join(data, name)); err != nil {
 			t.Fatal(err)
 		}
-		if err := run(data, texts, t.TempDir(), quick, io.Discard); err == nil {
+		if err := run(places{data: data, bitext: texts, out: t.TempDir()}, quick, io.Discard); err == nil {
 			t.Errorf("no error without %s", name)
 		}
 		data, texts = sample(t)
@@ -143,7 +164,7 @@ func TestRunRefuses(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(texts, name), []byte("<broken"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := run(data, texts, t.TempDir(), quick, io.Discard); err == nil {
+		if err := run(places{data: data, bitext: texts, out: t.TempDir()}, quick, io.Discard); err == nil {
 			t.Errorf("no error with a broken %s", name)
 		}
 		data, texts = sample(t)
