@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -58,13 +59,23 @@ func NewServer(c ServerConfig) *Server {
 	return &Server{c.Table, c.Gate, c.Writer, c.View, c.Now, c.Guards, c.Watch}
 }
 
+// unwantedBody is what a route without a body reads of one, in bytes, before it
+// refuses the request.
+const unwantedBody = 1024
+
 // BodyLimit is how many bytes a request to this path may carry; the transport
-// asks before it reads.
-func (s *Server) BodyLimit(method, path string) int64 {
-	if row, _, err := s.table.Match(method, path); err == nil {
-		return row.BodyLimit
+// asks before it reads. It is 0, which leaves the body unread, where nobody
+// answers, and where a signature is needed and none is there: the gate refuses
+// and records such a request whatever it carries.
+func (s *Server) BodyLimit(method, path string, signed bool) int64 {
+	row, _, err := s.table.Match(method, path)
+	switch {
+	case err != nil, !signed && !slices.Contains(row.Roles, tap.Anyone):
+		return 0
+	case row.Body == nil:
+		return min(row.BodyLimit, unwantedBody)
 	}
-	return 0
+	return row.BodyLimit
 }
 
 // Serve answers one request.

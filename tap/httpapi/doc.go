@@ -13,7 +13,12 @@
 //   - The remote address is the connection's, never a forwarding header's.
 //   - A body needs a Content-Length, the type application/json, and must
 //     arrive whole within [Options.BodyTimeout]. A path that nobody serves gets
-//     its answer without its body being read.
+//     its answer without its body being read, and so does an unsigned request
+//     to a path that wants a signature, when [Options.Limit] says so.
+//   - What bodies take in memory is bounded before they are read: each is
+//     charged to [Options.BodyBudget] and to its sender's share of it until its
+//     request was served. So the memory that strangers can make the appliance
+//     hold does not grow with their connections and streams.
 //   - A session is never set: only the TAP transports authenticate sessions.
 //
 // # Errors

@@ -23,10 +23,16 @@ import (
 
 // Options bounds what a Handler accepts. The zero value is usable.
 type Options struct {
-	// Limit says how many bytes a body to this path may have; 0 means that
-	// nobody serves the path and its body is left unread. nil = 1 MiB for
-	// every path.
-	Limit func(method, path string) int64
+	// Limit says how many bytes a body to this path may have, given whether
+	// the request carries a signature, which nobody has verified yet; 0 means
+	// that the body is left unread and the request passed on without it. nil =
+	// 1 MiB for every path.
+	Limit func(method, path string, signed bool) int64
+	// BodyBudget is how many bytes the bodies of all requests may take at
+	// once, BodyBudgetPerPeer those of one IPv4 address or IPv6 /64; the next
+	// is told to come back. A body counts from before it is read until its
+	// request was served. 0 = 64 MiB and 16 MiB.
+	BodyBudget, BodyBudgetPerPeer int64
 	// BodyTimeout is how long a body may take to arrive; 0 = 10 s.
 	BodyTimeout time.Duration
 	// MaxInFlight is how many requests are served at once; the next is told
@@ -37,9 +43,11 @@ type Options struct {
 }
 
 const (
-	defaultLimit       = 1 << 20
-	defaultBodyTimeout = 10 * time.Second
-	defaultMaxInFlight = 1024
+	defaultLimit             = 1 << 20
+	defaultBodyBudget        = 64 << 20
+	defaultBodyBudgetPerPeer = 16 << 20
+	defaultBodyTimeout       = 10 * time.Second
+	defaultMaxInFlight       = 1024
 	// eagerBody is the largest body that gets its memory before it arrives.
 	eagerBody = 64 << 10
 	// requestIDHeader names the request in every reply.
@@ -61,7 +69,13 @@ var passedOn = map[string]string{
 // Handler serves HTTP requests from a tap.Handler.
 func Handler(next tap.Handler, o Options) http.Handler {
 	if o.Limit == nil {
-		o.Limit = func(string, string) int64 { return defaultLimit }
+		o.Limit = func(string, string, bool) int64 { return defaultLimit }
+	}
+	if o.BodyBudget == 0 {
+		o.BodyBudget = defaultBodyBudget
+	}
+	if o.BodyBudgetPerPeer == 0 {
+		o.BodyBudgetPerPeer = defaultBodyBudgetPerPeer
 	}
 	if o.BodyTimeout == 0 {
 		o.BodyTimeout = defaultBodyTimeout
@@ -75,49 +89,67 @@ func Handler(next tap.Handler, o Options) http.Handler {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	return &handler{next, o, make(chan struct{}, o.MaxInFlight)}
+	return &handler{next, o, newBudget(o.BodyBudget, o.BodyBudgetPerPeer), make(chan struct{}, o.MaxInFlight)}
 }
 
 type handler struct {
 	next     tap.Handler
 	options  Options
+	bodies   *budget
 	inFlight chan struct{} // holds one value per request being served
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
-	r := &tap.Request{
+	head := tap.Request{
 		Method: hr.Method, Path: hr.URL.EscapedPath(), RawQuery: hr.URL.RawQuery,
 		Header: fields(hr.Header), Remote: remote(hr.RemoteAddr), Transport: "https",
 		Lang: tap.ParseLang(hr.Header.Get("Accept-Language")),
 	}
-	if r.Path == "" {
-		r.Path = "/"
+	if head.Path == "" {
+		head.Path = "/"
 	}
-	response, err := h.answer(w, hr, r)
+	var err error
+	var response *tap.Response
+	if head.ID, err = requestID(head.Header); err == nil {
+		response, err = h.answer(w, hr, head)
+	}
+	// The body is gone by now: a peer that does not read its reply keeps no
+	// more than the reply.
 	if err != nil {
-		h.writeError(w, r, tap.AsError(err))
+		h.writeError(w, &head, tap.AsError(err))
 		return
 	}
-	h.write(w, r, response)
+	h.write(w, &head, response)
 }
 
-// answer completes the request and has it served.
-func (h *handler) answer(w http.ResponseWriter, hr *http.Request, r *tap.Request) (*tap.Response, error) {
-	var err error
-	if r.ID, err = requestID(r.Header); err != nil {
+// answer completes a copy of the request with its body and has it served.
+func (h *handler) answer(w http.ResponseWriter, hr *http.Request, r tap.Request) (*tap.Response, error) {
+	length, err := h.announced(w, hr, &r)
+	if err != nil {
 		return nil, err
 	}
-	if r.Body, err = h.body(w, hr, r); err != nil {
-		return nil, err
+	if length > 0 {
+		if !h.bodies.take(r.Remote, length) {
+			leaveUnread(w, hr)
+			return nil, overload("this node holds as many bodies as it can")
+		}
+		defer h.bodies.give(r.Remote, length)
+		if r.Body, err = h.body(w, hr, length); err != nil {
+			return nil, err
+		}
 	}
 	select {
 	case h.inFlight <- struct{}{}:
 		defer func() { <-h.inFlight }()
 	default:
-		return nil, tap.E("httpapi.serve", tap.Unavailable, "this node serves as many requests as it can").WithCode("overload")
+		return nil, overload("this node serves as many requests as it can")
 	}
 	r.Received = h.options.Now()
-	return h.serve(hr.Context(), r)
+	return h.serve(hr.Context(), &r)
+}
+
+func overload(message string) error {
+	return tap.E("httpapi.serve", tap.Unavailable, "%s", message).WithCode("overload")
 }
 
 // serve calls the handler; its panic is an error of this request alone.
@@ -131,30 +163,46 @@ func (h *handler) serve(ctx context.Context, r *tap.Request) (response *tap.Resp
 	return h.next.Serve(ctx, r)
 }
 
-// body reads what the request carries, within the limit of its path.
-func (h *handler) body(w http.ResponseWriter, hr *http.Request, r *tap.Request) ([]byte, error) {
+// announced is the length of the body that is to be read, 0 for none: the
+// request has none, or is passed on without it.
+func (h *handler) announced(w http.ResponseWriter, hr *http.Request, r *tap.Request) (int64, error) {
 	if expect := hr.Header.Get("Expect"); expect != "" && !strings.EqualFold(expect, "100-continue") {
-		return nil, refuse("expect", "no expectation but 100-continue can be met")
+		return 0, refuse("expect", "no expectation but 100-continue can be met")
 	}
 	if hr.ContentLength == 0 {
-		return nil, nil
+		return 0, nil
 	}
-	limit := h.options.Limit(r.Method, r.Path)
+	signed := r.Header[tap.HeaderSignature] != "" && r.Header[tap.HeaderSignatureInput] != ""
+	limit := h.options.Limit(r.Method, r.Path, signed)
 	switch {
 	case limit == 0:
-		w.Header().Set("Connection", "close")
-		return nil, nil
+		leaveUnread(w, hr)
+		return 0, nil
 	case hr.ContentLength < 0:
-		return nil, refuse("length_required", "a body needs a Content-Length; chunked bodies are not read")
+		return 0, refuse("length_required", "a body needs a Content-Length; chunked bodies are not read")
 	case hr.ContentLength > limit:
-		return nil, refuse("too_large", "the body is longer than %d bytes", limit).WithDetail("limit", limit)
+		return 0, refuse("too_large", "the body is longer than %d bytes", limit).WithDetail("limit", limit)
 	case !isJSON(hr.Header.Get("Content-Type")):
-		return nil, refuse("content_type", "a body must be application/json in UTF-8")
+		return 0, refuse("content_type", "a body must be application/json in UTF-8")
 	}
+	return hr.ContentLength, nil
+}
+
+// leaveUnread ends an HTTP/1 connection after the reply, because the next
+// request on it would begin behind a body that nobody reads. HTTP/2 resets the
+// one stream.
+func leaveUnread(w http.ResponseWriter, hr *http.Request) {
+	if hr.ProtoMajor < 2 {
+		w.Header().Set("Connection", "close")
+	}
+}
+
+// body reads the announced length in time.
+func (h *handler) body(w http.ResponseWriter, hr *http.Request, length int64) ([]byte, error) {
 	control := http.NewResponseController(w)
 	// A writer without deadlines, as in tests, reads from memory.
 	_ = control.SetReadDeadline(time.Now().Add(h.options.BodyTimeout))
-	body, err := read(hr.Body, hr.ContentLength)
+	body, err := read(hr.Body, length)
 	switch {
 	case err == nil:
 		_ = control.SetReadDeadline(time.Time{})
@@ -165,19 +213,18 @@ func (h *handler) body(w http.ResponseWriter, hr *http.Request, r *tap.Request) 
 	return nil, tap.Wrap("httpapi.body", tap.Invalid, err, "the body ended before its Content-Length").WithCode("truncated_body")
 }
 
-// read reads exactly n bytes. A large body gets memory as it arrives, so that
-// announcing one costs the appliance nothing.
+// read reads exactly n bytes into memory of that size. A large body gets it by
+// doubling as it arrives, so that announcing one costs the appliance nothing.
 func read(from io.Reader, n int64) ([]byte, error) {
-	if n <= eagerBody {
-		body := make([]byte, n)
-		_, err := io.ReadFull(from, body)
-		return body, err
+	body := make([]byte, 0, min(n, eagerBody))
+	for {
+		arrived, err := io.ReadFull(from, body[len(body):cap(body)])
+		body = body[:len(body)+arrived]
+		if err != nil || int64(len(body)) == n {
+			return body, err
+		}
+		body = append(make([]byte, 0, min(n, 2*int64(cap(body)))), body...)
 	}
-	body, err := io.ReadAll(io.LimitReader(from, n))
-	if err == nil && int64(len(body)) < n {
-		err = io.ErrUnexpectedEOF
-	}
-	return body, err
 }
 
 func isJSON(contentType string) bool {

@@ -142,7 +142,7 @@ func TestRepliesAreWritten(t *testing.T) {
 }
 
 func TestRefusedRequests(t *testing.T) {
-	limits := Options{Limit: func(_, path string) int64 {
+	limits := Options{Limit: func(_, path string, _ bool) int64 {
 		if path == "/nobody" {
 			return 0
 		}
@@ -179,13 +179,43 @@ func TestRefusedRequests(t *testing.T) {
 	}
 }
 
-func TestBodyOfAPathNobodyServesIsNotRead(t *testing.T) {
-	h := &recorded{err: tap.E("pods.route", tap.NotFound, "no such path")}
-	r := httptest.NewRequest("POST", "/nobody", unreadable{t})
-	r.ContentLength = 1 << 40
-	w := do(newHandler(h, Options{Limit: func(string, string) int64 { return 0 }}), r)
-	if e := refusal(t, w); e.Kind != tap.NotFound || h.request.Body != nil || w.Header().Get("Connection") != "close" {
-		t.Errorf("got %v with body %q", e, h.request.Body)
+// A limit of 0 passes the request on without its body, however large.
+func TestBodyWithoutLimitIsNotRead(t *testing.T) {
+	limit := func(_, path string, signed bool) int64 {
+		if path == "/nobody" || !signed {
+			return 0
+		}
+		return defaultLimit
+	}
+	for name, c := range map[string]struct {
+		path   string
+		header []string
+		read   bool
+	}{
+		"nobody serves the path": {"/nobody", []string{"Signature", "Signature-Input"}, false},
+		"unsigned":               {"/somebody", nil, false},
+		"no signature":           {"/somebody", []string{"Signature-Input"}, false},
+		"no input":               {"/somebody", []string{"Signature"}, false},
+		"signed":                 {"/somebody", []string{"Signature", "Signature-Input"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := &recorded{err: tap.E("pods.route", tap.NotFound, "no such path")}
+			r := jsonRequest("POST", c.path, "{}")
+			if !c.read {
+				r = httptest.NewRequest("POST", c.path, unreadable{t})
+				r.ContentLength = 1 << 40
+			}
+			for _, name := range c.header {
+				r.Header.Set(name, "x")
+			}
+			w := do(newHandler(h, Options{Limit: limit}), r)
+			if e := refusal(t, w); e.Kind != tap.NotFound || (h.request.Body != nil) != c.read {
+				t.Errorf("got %v with body %q", e, h.request.Body)
+			}
+			if closes := w.Header().Get("Connection") == "close"; closes == c.read {
+				t.Errorf("the connection closes: %t", closes)
+			}
+		})
 	}
 }
 
@@ -198,11 +228,14 @@ func (r unreadable) Read([]byte) (int, error) {
 }
 
 func TestLargeBodies(t *testing.T) {
-	for _, size := range []int{eagerBody, eagerBody + 1, defaultLimit} {
+	for _, size := range []int{1, eagerBody - 1, eagerBody, eagerBody + 1, 3 * eagerBody, defaultLimit} {
 		h := &recorded{}
-		do(newHandler(h, Options{}), jsonRequest("POST", "/", strings.Repeat("x", size)))
-		if h.request == nil || len(h.request.Body) != size {
+		sent := strings.Repeat("0123456789", size/10+1)[:size]
+		do(newHandler(h, Options{}), jsonRequest("POST", "/", sent))
+		if h.request == nil || string(h.request.Body) != sent {
 			t.Errorf("a body of %d bytes did not arrive", size)
+		} else if cap(h.request.Body) != size {
+			t.Errorf("a body of %d bytes holds %d", size, cap(h.request.Body))
 		}
 		short := jsonRequest("POST", "/", strings.Repeat("x", size-1))
 		short.ContentLength = int64(size)
