@@ -4,18 +4,28 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"runtime"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 
 	"tamv.internal/tamv/tap"
 )
 
-// MaxDepth is how deep arrays and objects of a request may nest.
-const MaxDepth = 32
+// Bounds of the JSON in a request, against bodies that are small as bytes and
+// large as anything else.
+const (
+	// MaxDepth is how deep arrays and objects may nest.
+	MaxDepth = 32
+	// MaxValues is how many values a body may hold: strings, numbers, true,
+	// false and null, arrays and objects. A schema may complain of each.
+	MaxValues = 16_384
+)
 
 // Schema is a compiled JSON Schema (draft 2020-12) with its source.
 type Schema struct {
@@ -44,9 +54,21 @@ func MustSchema(source string) *Schema {
 // Source is the schema as written.
 func (s *Schema) Source() json.RawMessage { return s.source }
 
+// largeBody is the length, in bytes, from which a body waits for its turn.
+const largeBody = 64 << 10
+
+// turns bounds how many large bodies are validated at once, in all schemas: the
+// work needs a processor and several times the body's memory, so that more at
+// once would take more memory and no less time.
+var turns = make(chan struct{}, 2*runtime.GOMAXPROCS(0))
+
 // Validate checks a body: strict JSON (see [DecodeStrict]) that the schema
-// accepts. The error is Invalid and lists the violations.
+// accepts. The error is Invalid and lists the first violations.
 func (s *Schema) Validate(body []byte) error {
+	if len(body) >= largeBody {
+		turns <- struct{}{}
+		defer func() { <-turns }()
+	}
 	value, err := DecodeStrict(body)
 	if err != nil {
 		return err
@@ -55,7 +77,7 @@ func (s *Schema) Validate(body []byte) error {
 	var violation *jsonschema.ValidationError
 	if errors.As(err, &violation) {
 		return tap.E("pods.schema", tap.Invalid, "the body does not match the schema of this route").
-			WithCode("schema").WithDetail("violations", violations(violation))
+			WithCode("schema").WithDetail("violations", violations(nil, violation.Causes))
 	}
 	return err
 }
@@ -72,14 +94,35 @@ const (
 	maxViolationText = 200 // bytes
 )
 
-func violations(e *jsonschema.ValidationError) []violation {
-	var out []violation
-	for _, unit := range e.BasicOutput().Errors {
-		if unit.Error != nil && len(out) < maxViolations {
-			out = append(out, violation{shorten(unit.InstanceLocation), shorten(unit.Error.String())})
+// violations appends what the causes say, outer ones first, and stops at the
+// maximum: the library keeps one cause for each wrong value of the body.
+func violations(out []violation, causes []*jsonschema.ValidationError) []violation {
+	for _, cause := range causes {
+		if len(out) == maxViolations {
+			break
 		}
+		if !groups(cause) {
+			out = append(out, describe(cause))
+		}
+		out = violations(out, cause.Causes)
 	}
 	return out
+}
+
+// groups says whether a cause only holds others together.
+func groups(e *jsonschema.ValidationError) bool {
+	switch e.ErrorKind.(type) {
+	case *kind.Group, *kind.Reference:
+		return len(e.Causes) > 0
+	}
+	return false
+}
+
+// describe has the library render one cause without those below it.
+func describe(e *jsonschema.ValidationError) violation {
+	alone := jsonschema.ValidationError{SchemaURL: e.SchemaURL, InstanceLocation: e.InstanceLocation, ErrorKind: e.ErrorKind}
+	unit := alone.BasicOutput()
+	return violation{shorten(unit.InstanceLocation), shorten(unit.Error.String())}
 }
 
 // shorten cuts a text that may quote a large body, between characters.
@@ -91,15 +134,15 @@ func shorten(s string) string {
 }
 
 // DecodeStrict parses exactly one JSON value and refuses what encoding/json
-// lets pass: bad UTF-8, duplicate keys, nesting beyond MaxDepth and trailing
-// bytes. Numbers stay [json.Number], so that nothing is rounded.
+// lets pass: bad UTF-8, duplicate keys, nesting beyond MaxDepth, more values
+// than MaxValues and trailing bytes. Numbers stay [json.Number], so that nothing is rounded.
 func DecodeStrict(body []byte) (any, error) {
 	if !utf8.Valid(body) {
 		return nil, tap.E("pods.json", tap.Invalid, "the body is not valid UTF-8").WithCode("utf8")
 	}
-	d := json.NewDecoder(bytes.NewReader(body))
+	d := strict{Decoder: json.NewDecoder(bytes.NewReader(body))}
 	d.UseNumber()
-	value, err := strictValue(d, 0)
+	value, err := d.value(0)
 	if err == nil {
 		if _, more := d.Token(); more != io.EOF {
 			err = errTrailing
@@ -114,6 +157,7 @@ func DecodeStrict(body []byte) (any, error) {
 var (
 	errTrailing  = errors.New("bytes after the value")
 	errDepth     = errors.New("nested too deeply")
+	errValues    = fmt.Errorf("more than %d values", MaxValues)
 	errDuplicate = errors.New("a key appears twice in one object")
 	errNumber    = errors.New("a number with too many digits or too large an exponent")
 )
@@ -121,7 +165,7 @@ var (
 // jsonReason says why in words that do not repeat the input.
 func jsonReason(err error) string {
 	switch {
-	case errors.Is(err, errTrailing), errors.Is(err, errDepth), errors.Is(err, errDuplicate), errors.Is(err, errNumber):
+	case errors.Is(err, errTrailing), errors.Is(err, errDepth), errors.Is(err, errValues), errors.Is(err, errDuplicate), errors.Is(err, errNumber):
 		return err.Error()
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "it ends too early"
@@ -149,10 +193,20 @@ func plain(n string) bool {
 	return err == nil && exponent >= -maxExponent && exponent <= maxExponent
 }
 
-func strictValue(d *json.Decoder, depth int) (any, error) {
+// strict decodes one body.
+type strict struct {
+	*json.Decoder
+	values int // read so far
+}
+
+// value reads the next value, depth levels down.
+func (d *strict) value(depth int) (any, error) {
 	t, err := d.Token()
 	if err != nil {
 		return nil, err
+	}
+	if d.values++; d.values > MaxValues {
+		return nil, errValues
 	}
 	delim, nested := t.(json.Delim)
 	if !nested {
@@ -167,7 +221,7 @@ func strictValue(d *json.Decoder, depth int) (any, error) {
 	if delim == '[' {
 		list := []any{}
 		for d.More() {
-			v, err := strictValue(d, depth)
+			v, err := d.value(depth)
 			if err != nil {
 				return nil, err
 			}
@@ -186,7 +240,7 @@ func strictValue(d *json.Decoder, depth int) (any, error) {
 		if _, twice := object[name]; twice {
 			return nil, errDuplicate
 		}
-		if object[name], err = strictValue(d, depth); err != nil {
+		if object[name], err = d.value(depth); err != nil {
 			return nil, err
 		}
 	}

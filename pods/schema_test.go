@@ -5,9 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
@@ -142,6 +145,10 @@ func TestDecodeStrictRefuses(t *testing.T) {
 		"deep arrays":              {nested(MaxDepth+1, "[", "1", "]"), "json"},
 		"deep objects":             {nested(MaxDepth+1, `{"a":`, "1", "}"), "json"},
 		"a million brackets":       {strings.Repeat("[", 1_000_000), "json"},
+		"too many values":          {"[" + strings.Repeat("0,", MaxValues-1) + "0]", "json"},
+		"too many members":         {manyMembers(MaxValues), "json"},
+		"too many, in rows":        {"[" + strings.Repeat("[0,0,0,0,0,0,0],", MaxValues/8-1) + "[0,0,0,0,0,0,0]]", "json"},
+		"a million zeros":          {"[" + strings.Repeat("0,", 1_000_000), "json"},
 		"bad UTF-8":                {"\"\xff\"", "utf8"},
 		"surrogate in UTF-8":       {"\"\xed\xa0\x80\"", "utf8"},
 		"overlong":                 {"\"\xc0\xaf\"", "utf8"},
@@ -152,6 +159,125 @@ func TestDecodeStrictRefuses(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, v, err)
 		}
 	}
+}
+
+// manyMembers is an object of n members.
+func manyMembers(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `,"%x":0`, i)
+	}
+	return "{" + b.String()[1:] + "}"
+}
+
+func TestValuesUpToTheMaximum(t *testing.T) {
+	document := `{"id":"a","documentType":"NOTE","content":"x","metadata":` + manyMembers(16) + `}`
+	for name, body := range map[string]string{
+		"array":                      "[" + strings.Repeat("0,", MaxValues-2) + "0]",
+		"object":                     manyMembers(MaxValues - 1),
+		"the most that memory takes": `{"documents":[` + strings.Repeat(document+",", 99) + document + `]}`,
+	} {
+		if _, err := DecodeStrict([]byte(body)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	_, err := DecodeStrict([]byte(manyMembers(MaxValues)))
+	if message := tap.AsError(err).Message; !strings.Contains(message, "more than 16384 values") {
+		t.Errorf("the message is %q", message)
+	}
+}
+
+// documents is a schema of the kind that a list of objects has.
+var documents = MustSchema(`{
+	"type": "object", "additionalProperties": false, "required": ["documents"],
+	"properties": {"documents": {"type": "array", "maxItems": 100, "items": {
+		"type": "object", "additionalProperties": false, "required": ["text"],
+		"properties": {"text": {"type": "string"}, "n": {"type": "integer", "minimum": 1}}}}}}`)
+
+// A body of 2 MiB, of which every value is wrong, used to cost 1.3 GiB.
+func TestWrongBodiesAreCheap(t *testing.T) {
+	const size = 2 << 20
+	fill := func(head, unit, tail string, n int) []byte {
+		return []byte(head + strings.Repeat(unit+",", n-1) + unit + tail)
+	}
+	for name, c := range map[string]struct {
+		body []byte
+		code string
+	}{
+		"a million numbers":      {fill(`{"documents":[`, "0", "]}", size/2), "json"},
+		"a million arrays":       {fill(`{"documents":[`, "[]", "]}", size/3), "json"},
+		"as many as may be":      {fill(`{"documents":[`, "0", "]}", MaxValues-2), "schema"},
+		"objects":                {fill(`{"documents":[`, "{}", "]}", MaxValues-2), "schema"},
+		"two errors per object":  {fill(`{"documents":[`, `{"n":0}`, "]}", MaxValues/2-1), "schema"},
+		"unknown members":        {[]byte(manyMembers(MaxValues - 1)), "schema"},
+		"one number, many bytes": {fill(`{"documents":`, strings.Repeat("9", size), "}", 1), "json"},
+		"one string, many bytes": {fill(`{"documents":"`, strings.Repeat("x", size), `"}`, 1), "schema"},
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		err := documents.Validate(c.body)
+		runtime.ReadMemStats(&after)
+		if codeOf(err) != c.code {
+			t.Errorf("%s: %v", name, err)
+		}
+		if spent := after.TotalAlloc - before.TotalAlloc; spent > 32<<20 {
+			t.Errorf("%s: %d MiB allocated for %d KiB", name, spent>>20, len(c.body)>>10)
+		}
+	}
+}
+
+func TestViolationsSayWhatIsWrong(t *testing.T) {
+	s := MustSchema(`{"$defs": {"p": {"type": "object", "required": ["x", "y"], "properties": {"x": {"type": "number"}}}},
+		"type": "object", "properties": {
+			"at": {"$ref": "#/$defs/p"}, "either": {"anyOf": [{"type": "string"}, {"type": "null"}]}, "a/b~c": {"const": 1}}}`)
+	for body, want := range map[string][]violation{
+		`{"at": {"x": "1"}}`: {
+			{"/at", "missing property 'y'"},
+			{"/at/x", "got string, want number"},
+		},
+		`{"either": 5}`: {
+			{"/either", "'anyOf' failed"},
+			{"/either", "got number, want string"},
+			{"/either", "got number, want null"},
+		},
+		`{"a/b~c": 2}`: {{"/a~1b~0c", "value must be 1"}},
+		`[]`:           {{"", "got array, want object"}},
+	} {
+		if got := tap.AsError(s.Validate([]byte(body))).Details["violations"]; !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %q", body, got)
+		}
+	}
+	many := tap.AsError(documents.Validate([]byte(`{"documents":[` + strings.Repeat("0,", 99) + "0]}"))).Details["violations"].([]violation)
+	if len(many) != maxViolations || many[9] != (violation{"/documents/9", "got number, want object"}) {
+		t.Errorf("of a hundred: %q", many)
+	}
+}
+
+// Large bodies wait for one another, small ones for nobody.
+func TestLargeBodiesTakeTurns(t *testing.T) {
+	defer func(all chan struct{}) { turns = all }(turns)
+	synctest.Test(t, func(t *testing.T) {
+		turns = make(chan struct{}, 1)
+		turns <- struct{}{}
+		if err := sample.Validate([]byte(`{"name": "ana", "amount": 7}`)); err != nil {
+			t.Error(err)
+		}
+		var err error
+		done := false
+		go func() {
+			err = sample.Validate([]byte(`{"name": "ana", "amount": 70` + strings.Repeat(" ", largeBody) + `}`))
+			done = true
+		}()
+		synctest.Wait()
+		if done {
+			t.Error("a large body did not wait")
+		}
+		<-turns
+		synctest.Wait()
+		if !done || codeOf(err) != "schema" || len(turns) != 0 {
+			t.Errorf("done %t, %v, %d turns kept", done, err, len(turns))
+		}
+	})
 }
 
 func TestDecodeStrictKeepsWhatWasSent(t *testing.T) {
@@ -192,7 +318,8 @@ func TestMustSchemaRefusesWrongSchemas(t *testing.T) {
 }
 
 // FuzzDecodeStrict compares with encoding/json, which is laxer in known ways
-// only: it reads more deeply, keeps the last of two keys and forgives UTF-8.
+// only: it reads more deeply and more values, keeps the last of two keys, takes
+// any number and forgives UTF-8.
 func FuzzDecodeStrict(f *testing.F) {
 	for _, seed := range []string{`{}`, `[1, 2.5e-3, "x", null]`, `{"a":{"b":[true]}}`, `{"a":1,"a":2}`, `[1,]`, "\"\xff\"", `"\ud800"`, strings.Repeat("[", 40)} {
 		f.Add([]byte(seed))
@@ -203,7 +330,7 @@ func FuzzDecodeStrict(f *testing.F) {
 			if !tap.IsKind(err, tap.Invalid) {
 				t.Fatalf("kind of %v", err)
 			}
-			lax := errors.Is(err, errDepth) || errors.Is(err, errDuplicate) || !utf8.Valid(body)
+			lax := errors.Is(err, errDepth) || errors.Is(err, errDuplicate) || errors.Is(err, errValues) || errors.Is(err, errNumber) || !utf8.Valid(body)
 			if json.Valid(body) && !lax {
 				t.Fatalf("%q is refused: %v", body, err)
 			}
