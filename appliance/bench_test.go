@@ -19,14 +19,21 @@ import (
 func BenchmarkIntent(b *testing.B) {
 	cl := connect(b, start(b, b.TempDir()).Context)
 	loadManual(b, cl)
-	intent := map[string]any{
-		"tenantId": "main", "type": "question", "safetyProfile": "STANDARD", "jurisdiction": "MX",
-		"input": map[string]any{"type": "text", "data": "How can I verify an evidence bundle without a network?"},
+	questions := []string{
+		"How can I verify an evidence bundle without a network?",
+		"How is a payment split between impact and operations?",
+		"¿Qué pasa si se pierde una máquina?",
+		"¿Quién puede aprobar una intención retenida?",
 	}
+	var asked atomic.Uint64
 	b.SetParallelism(32)
 	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
+			intent := map[string]any{
+				"tenantId": "main", "type": "question", "safetyProfile": "STANDARD", "jurisdiction": "MX",
+				"input": map[string]any{"type": "text", "data": questions[asked.Add(1)%4]},
+			}
 			if _, err := cl.Do(b.Context(), "POST", "/v1/kernel/intent", nil, intent); err != nil {
 				b.Error(err)
 				return

@@ -9,11 +9,12 @@ import (
 	"tamv.internal/tamv/tap"
 )
 
-// Pod is the chat pod. It has no routes and keeps nothing.
-type Pod struct{}
+// Pod is the chat pod. It has no routes and keeps nothing but a memory of
+// passages it took apart.
+type Pod struct{ reader *reader }
 
 // New makes the pod.
-func New() *Pod { return &Pod{} }
+func New() *Pod { return &Pod{newReader()} }
 
 // Manifest describes the pod.
 func (p *Pod) Manifest() pods.Manifest {
@@ -44,7 +45,7 @@ func (p *Pod) answer(ctx context.Context, c *pods.Call, in *pods.Intent) (*pods.
 		return nil, tap.AsError(err)
 	}
 	lang := answerLanguage(c.Lang, in.Parsed.Text)
-	chosen := choose(in.Parsed.Text, inLanguage(in.Passages, lang))
+	chosen := choose(p.reader, in.Parsed.Text, inLanguage(in.Passages, lang))
 	if len(chosen) == 0 {
 		return &pods.Part{Text: nothingText.In(lang)}, nil
 	}

@@ -32,23 +32,20 @@ const (
 
 // sentence is a piece of a passage.
 type sentence struct {
-	text    string
+	statement
 	source  *pods.Passage
 	passage int // its passage's place among the recalled
 	place   int // its place in the passage
-	stems   []uint64
 	score   float64
 }
 
 // choose returns the sentences that answer a question best: the best first
 // passage first, the sentences of a passage in their order.
-func choose(question string, passages []pods.Passage) []sentence {
+func choose(r *reader, question string, passages []pods.Passage) []sentence {
 	var all []sentence
 	for i := range passages[:min(len(passages), maxPassages)] {
-		for place, text := range statements(sentences(passages[i].Content)) {
-			all = append(all, sentence{
-				text: text, source: &passages[i], passage: i, place: place, stems: stems(text),
-			})
+		for place, s := range r.read(passages[i].Content) {
+			all = append(all, sentence{statement: s, source: &passages[i], passage: i, place: place})
 		}
 	}
 	score(all, stems(question))
