@@ -1,6 +1,8 @@
 #!/bin/sh
-# Starts a one-node appliance in a temporary folder, runs the demo against it
-# over real sockets and stops it. Arguments go to tamvctl demo.
+# Starts a one-node appliance in a temporary folder, runs a command against it
+# (TAMV_CONTEXT says how to reach it) and stops it.
+#
+#   ./with-appliance.sh bin/tamvctl demo -o json
 set -eu
 folder=$(mktemp -d)
 bin/tamvd dev --data "$folder" --listen 127.0.0.1:0 >"$folder/tamvd.out" 2>&1 &
@@ -16,4 +18,4 @@ until [ -s "$folder/context.json" ]; do
   fi
   sleep 0.1
 done
-bin/tamvctl --context "$folder/context.json" demo "$@"
+TAMV_CONTEXT="$folder/context.json" "$@"
