@@ -2,6 +2,7 @@ package pods
 
 import (
 	"bytes"
+	_ "embed"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -15,82 +16,9 @@ import (
 // openAPIRules are the structural rules of the OpenAPI 3.1.0 specification for
 // the objects that a document of ours can hold, closed against misspelt
 // fields. Schema Objects are JSON Schema 2020-12 and checked as such.
-const openAPIRules = `{
-	"$schema": "https://json-schema.org/draft/2020-12/schema",
-	"type": "object",
-	"required": ["openapi", "info", "paths"],
-	"properties": {
-		"openapi": {"pattern": "^3\\.1\\.\\d+$"},
-		"info": {
-			"type": "object", "required": ["title", "version"], "additionalProperties": false,
-			"properties": {"title": {"type": "string"}, "version": {"type": "string"}, "summary": {"type": "string"}, "description": {"type": "string"}}
-		},
-		"servers": {"type": "array", "items": {"type": "object", "required": ["url"], "properties": {"url": {"type": "string"}}}},
-		"paths": {"type": "object", "additionalProperties": false, "patternProperties": {"^/": {"$ref": "#/$defs/pathItem"}}},
-		"components": {
-			"type": "object", "additionalProperties": false,
-			"properties": {
-				"schemas": {"$ref": "#/$defs/named", "additionalProperties": {"$ref": "#/$defs/schema"}},
-				"parameters": {"$ref": "#/$defs/named", "additionalProperties": {"$ref": "#/$defs/parameter"}},
-				"responses": {"$ref": "#/$defs/named", "additionalProperties": {"$ref": "#/$defs/response"}},
-				"securitySchemes": {"$ref": "#/$defs/named", "additionalProperties": {"$ref": "#/$defs/securityScheme"}}
-			}
-		}
-	},
-	"patternProperties": {"^x-": true},
-	"additionalProperties": false,
-	"$defs": {
-		"named": {"type": "object", "propertyNames": {"pattern": "^[a-zA-Z0-9._-]+$"}},
-		"schema": {"$ref": "https://json-schema.org/draft/2020-12/schema"},
-		"reference": {"type": "object", "required": ["$ref"], "properties": {"$ref": {"type": "string", "pattern": "^#/"}}, "additionalProperties": false},
-		"pathItem": {
-			"type": "object", "minProperties": 1, "additionalProperties": false,
-			"patternProperties": {"^(get|put|post|delete|options|head|patch|trace)$": {"$ref": "#/$defs/operation"}}
-		},
-		"operation": {
-			"type": "object", "required": ["responses"], "additionalProperties": false,
-			"properties": {
-				"operationId": {"type": "string"}, "summary": {"type": "string"}, "description": {"type": "string"},
-				"tags": {"type": "array", "items": {"type": "string"}},
-				"parameters": {"type": "array", "uniqueItems": true, "items": {"if": {"required": ["$ref"]}, "then": {"$ref": "#/$defs/reference"}, "else": {"$ref": "#/$defs/parameter"}}},
-				"requestBody": {
-					"type": "object", "required": ["content"], "additionalProperties": false,
-					"properties": {"content": {"$ref": "#/$defs/content"}, "required": {"type": "boolean"}, "description": {"type": "string"}}
-				},
-				"responses": {
-					"type": "object", "minProperties": 1, "additionalProperties": false,
-					"patternProperties": {"^([1-5](\\d\\d|XX)|default)$": {"if": {"required": ["$ref"]}, "then": {"$ref": "#/$defs/reference"}, "else": {"$ref": "#/$defs/response"}}}
-				},
-				"security": {"type": "array", "items": {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}}}
-			},
-			"patternProperties": {"^x-": true}
-		},
-		"parameter": {
-			"type": "object", "required": ["name", "in", "schema"], "additionalProperties": false,
-			"properties": {
-				"name": {"type": "string", "minLength": 1}, "in": {"enum": ["query", "header", "path", "cookie"]},
-				"required": {"type": "boolean"}, "description": {"type": "string"}, "schema": {"$ref": "#/$defs/schema"}
-			},
-			"if": {"properties": {"in": {"const": "path"}}}, "then": {"required": ["required"], "properties": {"required": {"const": true}}}
-		},
-		"response": {
-			"type": "object", "required": ["description"], "additionalProperties": false,
-			"properties": {
-				"description": {"type": "string"}, "content": {"$ref": "#/$defs/content"},
-				"headers": {"type": "object", "additionalProperties": {"type": "object", "required": ["schema"], "additionalProperties": false,
-					"properties": {"description": {"type": "string"}, "schema": {"$ref": "#/$defs/schema"}}}}
-			}
-		},
-		"content": {
-			"type": "object", "propertyNames": {"pattern": "^[^/]+/[^/]+$"},
-			"additionalProperties": {"type": "object", "additionalProperties": false, "properties": {"schema": {"$ref": "#/$defs/schema"}}}
-		},
-		"securityScheme": {
-			"type": "object", "required": ["type", "name", "in"], "additionalProperties": false,
-			"properties": {"type": {"const": "apiKey"}, "name": {"type": "string"}, "in": {"enum": ["query", "header", "cookie"]}, "description": {"type": "string"}}
-		}
-	}
-}`
+//
+//go:embed testdata/openapi-3.1.json
+var openAPIRules string
 
 func openAPITable(t *testing.T) *Table {
 	t.Helper()
