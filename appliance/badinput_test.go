@@ -237,4 +237,7 @@ func TestRunRefusesBadConfigurations(t *testing.T) {
 	if err := appliance.Run(t.Context(), second); !tap.IsKind(err, tap.Unavailable) {
 		t.Errorf("a folder in use: %v", err)
 	}
+	if _, err := os.Stat(running.Context); err != nil {
+		t.Errorf("a second start took the running one's context away: %v", err)
+	}
 }

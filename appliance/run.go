@@ -3,6 +3,7 @@ package appliance
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"sync"
 	"time"
@@ -81,6 +82,11 @@ func (n *node) start(ctx context.Context, cfg Config) error {
 	n.cfg, n.failed = cfg, make(chan error, 2)
 	if err := n.openState(ctx); err != nil {
 		return err
+	}
+	// The folder is this node's now. Whoever waits for the context file must
+	// not read the last run's.
+	if err := os.Remove(cfg.path(contextFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return tap.Wrap("appliance.run", tap.Unavailable, err, "the context file of the last run cannot be removed")
 	}
 	// The ledger is empty only before the first operator is enrolled.
 	size, _ := n.store.Size()
