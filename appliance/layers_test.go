@@ -14,8 +14,8 @@ import (
 
 const module = "tamv.internal/tamv"
 
-// layers says what each package may import from this module: the table of
-// docs/DECISIONS.md as data. A folder with Go files and no row fails, so that
+// layers says what each package may import from this module; docs/DECISIONS.md
+// says why some rows are wider than one would expect. A folder with Go files and no row fails, so that
 // adding a package means writing down its place. Do not change this table to
 // make a build pass.
 var layers = map[string]string{
