@@ -103,6 +103,10 @@ func (r *reader) run(ctx context.Context) {
 
 // round is ReadIndex: note the commit index, learn from a majority that no one else leads, wait until it is applied.
 // The commit index is only meaningful once an entry of the current term is committed, which a tenure records.
+//
+// One gap is Raft's own: VerifyLeader also counts the answer to a heartbeat that was sent before it was called. A leader
+// that is paused between receiving such an answer and looking at it, for longer than the others take to elect another,
+// can serve one stale round when it wakes. It takes more than one voter.
 func (r *reader) round(ctx context.Context) error {
 	n := r.node
 	t, err := n.awaitTenure(ctx)
