@@ -144,9 +144,9 @@ func TestEveryRouteButTheOpenOnesNeedsASignature(t *testing.T) {
 	}
 }
 
-// A peer that sends its header drop by drop is cut off, and costs one
-// connection, not the server.
-func TestSlowLoris(t *testing.T) {
+// A peer that speaks an old TLS is turned away; one that sends its header drop
+// by drop is cut off, and costs one connection, not the server.
+func TestSlowAndOldPeers(t *testing.T) {
 	t.Parallel()
 	running := start(t, t.TempDir())
 	cl := connect(t, running.Context)
@@ -160,6 +160,10 @@ func TestSlowLoris(t *testing.T) {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(pem)
+	if old, err := tls.Dial("tcp", running.Address, &tls.Config{RootCAs: roots, MaxVersion: tls.VersionTLS12}); err == nil {
+		old.Close()
+		t.Error("TLS 1.2 was accepted")
+	}
 	conn, err := tls.Dial("tcp", running.Address, &tls.Config{RootCAs: roots, NextProtos: []string{"http/1.1"}})
 	if err != nil {
 		t.Fatal(err)

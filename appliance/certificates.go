@@ -43,11 +43,11 @@ func openAuthority(dir string, now time.Time) (*authority, error) {
 	}
 	a := &authority{file: filepath.Join(dir, "ca.pem")}
 	keyFile := filepath.Join(dir, "ca.key")
-	if absent(a.file) && absent(keyFile) {
-		return a, a.found(dir, now)
+	if absent(a.file) {
+		return a, a.found(keyFile, now)
 	}
-	// One of the two alone is a loss to be mended, not a reason to break every
-	// client's trust with a new authority.
+	// A certificate without its key is a loss to be mended, not a reason to
+	// break every client's trust with a new authority.
 	pair, err := tls.LoadX509KeyPair(a.file, keyFile)
 	if err != nil {
 		return nil, tap.Wrap("appliance.ca", tap.Unavailable, err, "the certificate authority in %s is incomplete or damaged; put back the copy you kept, or remove ca.pem and ca.key to found a new one", dir)
@@ -56,10 +56,14 @@ func openAuthority(dir string, now time.Time) (*authority, error) {
 	return a, nil
 }
 
-func (a *authority) found(dir string, now time.Time) error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+// found makes the authority's certificate, last of its two files. A key that is
+// there already, because a start was cut off in between or ca.pem was lost, is
+// kept: under the same key and name, clients' trust in the old certificate
+// holds.
+func (a *authority) found(keyFile string, now time.Time) error {
+	key, err := openAuthorityKey(keyFile)
 	if err != nil {
-		return tap.Wrap("appliance.ca", tap.Internal, err, "no key for the certificate authority")
+		return err
 	}
 	a.key = key
 	a.certificate = &x509.Certificate{
@@ -71,7 +75,29 @@ func (a *authority) found(dir string, now time.Time) error {
 		return err
 	}
 	a.certificate = issued.leaf
-	return issued.write(a.file, filepath.Join(dir, "ca.key"))
+	return issued.write(a.file, keyFile)
+}
+
+// openAuthorityKey loads the authority's key, or makes one.
+func openAuthorityKey(path string) (*ecdsa.PrivateKey, error) {
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return nil, tap.Wrap("appliance.ca", tap.Internal, err, "no key for the certificate authority")
+		}
+		return key, nil
+	}
+	if err == nil {
+		if block, _ := pem.Decode(raw); block != nil {
+			if key, err := x509.ParsePKCS8PrivateKey(block.Bytes); err == nil {
+				if key, ok := key.(*ecdsa.PrivateKey); ok {
+					return key, nil
+				}
+			}
+		}
+	}
+	return nil, tap.Wrap("appliance.ca", tap.Unavailable, err, "the certificate authority's key %s is damaged; put back the copy you kept, or remove it to found a new authority", path)
 }
 
 // issued is a fresh certificate with its key.

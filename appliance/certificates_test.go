@@ -3,6 +3,7 @@ package appliance
 import (
 	"bytes"
 	"crypto/x509"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -59,6 +60,21 @@ func TestTheNodesCertificate(t *testing.T) {
 			t.Errorf("%s: %v %v", file, info.Mode(), err)
 		}
 	}
+	// Cut off between key and certificate, or with ca.pem lost: the same key
+	// founds again, and what clients trust stays good.
+	if err := os.Remove(filepath.Join(dir, "ca.pem")); err != nil {
+		t.Fatal(err)
+	}
+	if again, err = openAuthority(dir, now); err != nil {
+		t.Fatal(err)
+	}
+	other, err := again.serverCertificate(dir, serverNames("third.example"), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: "third.example", CurrentTime: now}); err != nil {
+		t.Errorf("the old trust does not hold: %v", err)
+	}
 	kept := &certificates{authority: again, folder: dir, names: serverNames("venue.example"), now: func() time.Time { return now }}
 	if err := kept.refresh(); err != nil {
 		t.Fatal(err)
@@ -77,6 +93,10 @@ func TestTheNodesCertificate(t *testing.T) {
 	for _, loss := range []func() error{
 		func() error { return os.WriteFile(filepath.Join(dir, "ca.pem"), []byte("rubbish"), 0o600) },
 		func() error { return os.Remove(filepath.Join(dir, "ca.key")) },
+		func() error {
+			err := os.Remove(filepath.Join(dir, "ca.pem"))
+			return errors.Join(err, os.WriteFile(filepath.Join(dir, "ca.key"), []byte("rubbish"), 0o600))
+		},
 	} {
 		if err := loss(); err != nil {
 			t.Fatal(err)
