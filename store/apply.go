@@ -82,7 +82,7 @@ func (p *packApply) read(b bucket, key string) ([]byte, error) {
 	if v, known := p.layer.get(b, key); known {
 		return v, nil
 	}
-	v, _, err := p.store.read(b, key)
+	v, err := p.store.read(b, key)
 	return v, err
 }
 
@@ -99,7 +99,7 @@ func (p *packApply) command(c []byte) (any, error) {
 	}
 	b, err := parseBatch(c[commandHeader:])
 	if err != nil {
-		return err, nil //nolint:nilerr // a bad batch is its proposer's outcome, not the machine's failure
+		return err, nil // a bad batch is its proposer's outcome, not the machine's failure
 	}
 	copy(b.RequestID[:], c[3:19])
 	return p.apply(&b)

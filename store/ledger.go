@@ -221,7 +221,7 @@ func (s *Store) Tile(level uint8, index uint64) ([]bookpi.Hash, error) {
 	s.mu.RUnlock()
 	if !ok {
 		var err error
-		if raw, _, err = s.read(bucketTiles, key.encode()); err != nil {
+		if raw, err = s.read(bucketTiles, key.encode()); err != nil {
 			return nil, err
 		}
 	}
@@ -253,7 +253,7 @@ func (s *Store) Find(leaf bookpi.Hash) (uint64, bool, error) {
 // findSealed looks a hash up in the index of a sealed segment. Prefixes can
 // collide, so every candidate is compared with the whole hash in its tile.
 func (s *Store) findSealed(segment uint64, leaf bookpi.Hash) (uint64, bool, error) {
-	index, _, err := s.read(bucketSegments, string(u64(segment)))
+	index, err := s.read(bucketSegments, string(u64(segment)))
 	if err != nil {
 		return 0, false, err
 	}

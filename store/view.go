@@ -12,19 +12,17 @@ var (
 	_ Ledger = (*Store)(nil)
 )
 
-// read returns the current value of a key in a bucket, nil when there is
-// none. known is false when only the database file could have had it and did
-// not.
-func (s *Store) read(b bucket, key string) (value []byte, known bool, err error) {
+// read returns the current value of a key in a bucket, nil when there is none.
+func (s *Store) read(b bucket, key string) (value []byte, err error) {
 	s.mu.RLock()
 	if v, ok := s.active.get(b, key); ok {
 		s.mu.RUnlock()
-		return v, true, nil
+		return v, nil
 	}
 	if s.flushing != nil {
 		if v, ok := s.flushing.get(b, key); ok {
 			s.mu.RUnlock()
-			return v, true, nil
+			return v, nil
 		}
 	}
 	// The transaction begins under the lock: a flush that ends in between
@@ -32,7 +30,7 @@ func (s *Store) read(b bucket, key string) (value []byte, known bool, err error)
 	tx, err := s.db.Begin(false)
 	s.mu.RUnlock()
 	if err != nil {
-		return nil, false, unreadable(err)
+		return nil, unreadable(err)
 	}
 	if v := tx.Bucket([]byte(bucketNames[b])).Get([]byte(key)); v != nil {
 		value = bytes.Clone(v)
@@ -40,7 +38,7 @@ func (s *Store) read(b bucket, key string) (value []byte, known bool, err error)
 			value = []byte{}
 		}
 	}
-	return value, value != nil, tx.Rollback()
+	return value, tx.Rollback()
 }
 
 // scan calls fn for the records of a bucket below prefix, starting at from, in
@@ -60,7 +58,7 @@ func (s *Store) scan(b bucket, prefix, from string, fn func(key string, value []
 
 // Get returns the record at k.
 func (s *Store) Get(k Key) (Item, bool, error) {
-	raw, _, err := s.read(bucketRecords, string(k))
+	raw, err := s.read(bucketRecords, string(k))
 	if err != nil || raw == nil {
 		return Item{}, false, err
 	}
@@ -88,7 +86,7 @@ func (s *Store) Scan(prefix, from Key, fn func(Item) bool) error {
 
 // Counter is the value of a counter.
 func (s *Store) Counter(k Key) (int64, error) {
-	raw, _, err := s.read(bucketCounters, string(k))
+	raw, err := s.read(bucketCounters, string(k))
 	return int64(readU64(raw)), err
 }
 
@@ -102,13 +100,13 @@ func (s *Store) Sequence(k Key, first uint64, fn func(uint64, []byte) bool) erro
 
 // SequenceLast is the number of the sequence's last value.
 func (s *Store) SequenceLast(k Key) (uint64, error) {
-	raw, _, err := s.read(bucketLasts, string(k))
+	raw, err := s.read(bucketLasts, string(k))
 	return readU64(raw), err
 }
 
 // Balance is the account's balance in a currency.
 func (s *Store) Balance(account Key, currency string) (Amount, error) {
-	raw, _, err := s.read(bucketBalances, balanceKey(account, currency))
+	raw, err := s.read(bucketBalances, balanceKey(account, currency))
 	if err != nil {
 		return Amount{}, err
 	}

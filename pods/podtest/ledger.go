@@ -51,7 +51,7 @@ func (s *State) Records(first uint64, descending bool, fn func(store.Record) boo
 	for {
 		r, err := s.Record(first)
 		if err != nil || !fn(r) || descending && first == 0 {
-			return nil //nolint:nilerr // beyond the end there is nothing to call fn for
+			return nil // beyond the end there is nothing to call fn for
 		}
 		if first++; descending {
 			first -= 2

@@ -143,7 +143,7 @@ func (p *Pod) pay(_ context.Context, c *pods.Call, in *pods.Intent) (*pods.Part,
 	}
 	var o order
 	if err := o.decode([]byte(in.Parsed.Text)); err != nil {
-		return &pods.Part{Degraded: needOrder.In(c.Lang)}, nil //nolint:nilerr // an intent that is no order is answered, not failed
+		return &pods.Part{Degraded: needOrder.In(c.Lang)}, nil // an intent that is no order is answered, not failed
 	}
 	plan, err := decide(c, o)
 	if tap.IsKind(err, tap.Invalid) {
