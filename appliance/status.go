@@ -63,7 +63,7 @@ func (s *statusPod) Manifest() pods.Manifest {
 			{Method: http.MethodGet, Pattern: "/ready", Roles: anyone, Summary: "Readiness: every condition by name; 503 when one does not hold.", Run: s.ready},
 			{Method: http.MethodGet, Pattern: "/metrics", Roles: anyone, Summary: "Metrics in the Prometheus text format.", Run: s.metrics},
 			{Method: http.MethodGet, Pattern: "/openapi.json", Roles: anyone, Summary: "This API as OpenAPI 3.1.", Run: s.describe},
-			{Method: http.MethodGet, Pattern: "/v1/status", Roles: []tap.Role{tap.Operator, tap.Auditor}, Summary: "Release, role, ledger head and conditions.", Run: s.status},
+			{Method: http.MethodGet, Pattern: "/v1/status", Roles: []tap.Role{tap.Operator, tap.Auditor}, Summary: "Release, role, ledger head and conditions.", AboutNode: true, Run: s.status},
 		},
 	}
 }

@@ -67,6 +67,8 @@ type bench struct {
 	gate   *gate
 	writer *committer
 	ended  []string // what Watch was told
+	fresh  []Consistency
+	stale  error // what Fresh answers
 }
 
 func newBench(t testing.TB, all ...Pod) *bench {
@@ -82,6 +84,7 @@ func newBench(t testing.TB, all ...Pod) *bench {
 	}
 	b.Server = NewServer(ServerConfig{
 		Table: table, Gate: b.gate, Writer: b.writer, View: view{}, Now: time.Now, Guards: guards,
+		Fresh: func(_ context.Context, c Consistency) error { b.fresh = append(b.fresh, c); return b.stale },
 		Watch: func(row *Row, kind string, _ time.Duration) { b.ended = append(b.ended, row.Pattern+" "+kind) },
 	})
 	return b

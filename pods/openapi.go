@@ -135,6 +135,9 @@ func (r *Row) parameters() []any {
 		if p.Integer {
 			schema = object{"type": "integer", "minimum": 0}
 		}
+		if len(p.OneOf) > 0 {
+			schema = object{"type": "string", "enum": p.OneOf}
+		}
 		list = append(list, object{"name": p.Name, "in": "query", "description": p.Summary, "schema": schema})
 	}
 	if r.Method != http.MethodGet {

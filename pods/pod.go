@@ -44,6 +44,9 @@ type Route struct {
 	Query     []Parameter
 	Reply     *Schema // of a 200 reply, for OpenAPI
 	BodyLimit int64   // bytes; zero = DefaultBodyLimit
+	// AboutNode marks a GET whose answer is about the node that is asked and
+	// not about the replicated state: it has no consistency.
+	AboutNode bool
 	Run       Func
 }
 
@@ -53,7 +56,8 @@ const DefaultBodyLimit = 1 << 20
 // Parameter is one query parameter, for validation and OpenAPI.
 type Parameter struct {
 	Name, Summary string
-	Integer       bool // else a string
+	Integer       bool     // else a string
+	OneOf         []string // the values of a string; empty = any
 }
 
 // Func serves one call.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"tamv.internal/tamv/store"
@@ -35,6 +36,7 @@ type Server struct {
 	view   store.View
 	now    func() time.Time
 	guards map[string]*Guard // by pod name
+	fresh  func(ctx context.Context, c Consistency) error
 	watch  func(row *Row, kind string, took time.Duration)
 }
 
@@ -46,6 +48,8 @@ type ServerConfig struct {
 	View   store.View
 	Now    func() time.Time
 	Guards map[string]*Guard
+	// Fresh returns when View is as fresh as asked; nil = it always is.
+	Fresh func(ctx context.Context, c Consistency) error
 	// Watch is told how each request ended ("ok" or a kind's name), for
 	// metrics; may be nil.
 	Watch func(row *Row, kind string, took time.Duration)
@@ -56,7 +60,10 @@ func NewServer(c ServerConfig) *Server {
 	if c.Watch == nil {
 		c.Watch = func(*Row, string, time.Duration) {}
 	}
-	return &Server{c.Table, c.Gate, c.Writer, c.View, c.Now, c.Guards, c.Watch}
+	if c.Fresh == nil {
+		c.Fresh = func(context.Context, Consistency) error { return nil }
+	}
+	return &Server{c.Table, c.Gate, c.Writer, c.View, c.Now, c.Guards, c.Fresh, c.Watch}
 }
 
 // unwantedBody is what a route without a body reads of one, in bytes, before it
@@ -106,6 +113,11 @@ func (s *Server) serve(ctx context.Context, r *tap.Request, row *Row, params map
 	if err != nil {
 		return nil, err
 	}
+	if row.reads() {
+		if err := s.fresh(ctx, consistency(query)); err != nil {
+			return nil, err
+		}
+	}
 	call := &Call{
 		RequestID: r.ID, Principal: admission.Principal, Params: params, Query: query, Body: r.Body,
 		Lang: r.Lang, View: s.view, Remote: r.Remote.String(), Transport: r.Transport, Admission: admission.Ops,
@@ -140,6 +152,9 @@ func (row *Row) validate(r *tap.Request) (map[string]string, error) {
 			known = true
 			if _, err := strconv.ParseUint(sent[0], 10, 63); p.Integer && err != nil {
 				return nil, tap.E("pods.query", tap.Invalid, "query parameter %q must be a whole number", name).WithCode("query")
+			}
+			if len(p.OneOf) > 0 && !slices.Contains(p.OneOf, sent[0]) {
+				return nil, tap.E("pods.query", tap.Invalid, "query parameter %q must be one of %s", name, strings.Join(p.OneOf, ", ")).WithCode("query")
 			}
 		}
 		if !known || len(sent) != 1 || len(sent[0]) > maxQueryValue || !isText(sent[0]) {

@@ -35,6 +35,9 @@ func NewTable(all ...Pod) (*Table, error) {
 			if row.BodyLimit == 0 {
 				row.BodyLimit = DefaultBodyLimit
 			}
+			if row.reads() {
+				row.Query = append(slices.Clip(row.Query), consistencyParameter)
+			}
 			if err := t.check(row); err != nil {
 				return nil, err
 			}

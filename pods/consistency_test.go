@@ -1,0 +1,45 @@
+package pods
+
+import (
+	"slices"
+	"testing"
+
+	"tamv.internal/tamv/tap"
+)
+
+// Every GET that reads the replicated state takes a consistency, and nothing
+// else does: not a change, not what anyone may ask, not what a node says of
+// itself.
+func TestReadsAreAsFreshAsAsked(t *testing.T) {
+	citizens := []tap.Role{tap.Citizen}
+	b := newBench(t, pod{Name: "p", Routes: []Route{
+		{Method: "GET", Pattern: "/read", Roles: citizens, Run: echo},
+		{Method: "POST", Pattern: "/read", Roles: citizens, Run: echo},
+		{Method: "GET", Pattern: "/open", Roles: []tap.Role{tap.Anyone}, Run: echo},
+		{Method: "GET", Pattern: "/me", Roles: citizens, AboutNode: true, Run: echo},
+	}})
+	for query, want := range map[string][]Consistency{
+		"": {FromLeader}, "consistency=local": {Local}, "consistency=leader": {FromLeader}, "consistency=linearizable": {Linearizable},
+	} {
+		b.fresh = nil
+		if _, err := b.Serve(t.Context(), request("GET", "/read", query, "")); err != nil || !slices.Equal(b.fresh, want) {
+			t.Errorf("%q: %v, asked for %v, want %v", query, err, b.fresh, want)
+		}
+	}
+	b.fresh = nil
+	for _, other := range [][2]string{{"POST", "/read"}, {"GET", "/open"}, {"GET", "/me"}} {
+		if _, err := b.Serve(t.Context(), request(other[0], other[1], "", "")); err != nil || b.fresh != nil {
+			t.Errorf("%s %s: %v, asked for %v", other[0], other[1], err, b.fresh)
+		}
+		if _, err := b.Serve(t.Context(), request(other[0], other[1], "consistency=local", "")); codeOf(err) != "query" {
+			t.Errorf("%s %s takes a consistency: %v", other[0], other[1], err)
+		}
+	}
+	if _, err := b.Serve(t.Context(), request("GET", "/read", "consistency=maybe", "")); codeOf(err) != "query" {
+		t.Errorf("an unknown consistency: %v", err)
+	}
+	b.stale = tap.E("", tap.Unavailable, "no leader").WithCode("not_leader")
+	if _, err := b.Serve(t.Context(), request("GET", "/read", "", "")); codeOf(err) != "not_leader" {
+		t.Errorf("a read that cannot be fresh: %v", err)
+	}
+}
