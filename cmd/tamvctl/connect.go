@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
+	"net/http"
 	"net/url"
 	"os"
 	"strconv"
@@ -70,6 +72,13 @@ func (a *app) request(ctx context.Context, method, path string, query url.Values
 func (a *app) requestAs(ctx context.Context, c *client.Client, method, path string, query url.Values, body any) (*client.Reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
+	if method == http.MethodGet && a.consistency != "" {
+		query = maps.Clone(query)
+		if query == nil {
+			query = url.Values{}
+		}
+		query.Set("consistency", a.consistency)
+	}
 	reply, err := c.Do(ctx, method, path, query, body)
 	return reply, named(reply, err)
 }

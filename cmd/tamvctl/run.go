@@ -33,6 +33,7 @@ type app struct {
 	contextFile string
 	output      string
 	timeout     time.Duration
+	consistency string // of everything that is read; empty = the appliance's default
 
 	open *client.Client // as the context says; nil until a verb needs it
 	as   *client.Context
@@ -45,7 +46,10 @@ const (
 	asYAML  = "yaml"
 )
 
-var outputs = []string{asTable, asJSON, asYAML}
+var (
+	outputs       = []string{asTable, asJSON, asYAML}
+	consistencies = []string{"local", "leader", "linearizable"}
+)
 
 // defaultTimeout is enough for a bundle of ten thousand entries.
 const defaultTimeout = 30 * time.Second
@@ -100,7 +104,9 @@ func (a *app) root() *cobra.Command {
 	flags.StringVarP(&a.output, "output", "o", asTable, textFlagOutput.In(a.lang))
 	lang := flags.String("lang", "", textFlagLang.In(a.lang))
 	flags.DurationVar(&a.timeout, "timeout", defaultTimeout, textFlagTimeout.In(a.lang))
+	flags.StringVar(&a.consistency, "consistency", "", textFlagConsistency.In(a.lang))
 	complete(root, "output", outputs...)
+	complete(root, "consistency", consistencies...)
 	complete(root, "lang", string(tap.English), string(tap.Spanish))
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
 		switch {
@@ -110,6 +116,8 @@ func (a *app) root() *cobra.Command {
 			return usage("--output %q is not table, json or yaml", given)
 		case *lang != "" && *lang != string(tap.English) && *lang != string(tap.Spanish):
 			return usage("--lang %q is not en or es", *lang)
+		case a.consistency != "" && !slices.Contains(consistencies, a.consistency):
+			return usage("--consistency %q is not local, leader or linearizable", a.consistency)
 		case a.timeout <= 0:
 			return usage("--timeout %s is not a time to wait", a.timeout)
 		}

@@ -80,9 +80,13 @@ var usageHeadings = map[string]tap.Text{
 
 // Flags.
 var (
-	textFlagContext = tap.Text{EN: "context file; TAMV_CONTEXT when absent", ES: "archivo de contexto; TAMV_CONTEXT si falta"}
-	textFlagOutput  = tap.Text{EN: "table, json or yaml", ES: "table, json o yaml"}
-	textFlagLang    = tap.Text{EN: "en or es; the locale when absent", ES: "en o es; el del entorno si falta"}
+	textFlagContext     = tap.Text{EN: "context file; TAMV_CONTEXT when absent", ES: "archivo de contexto; TAMV_CONTEXT si falta"}
+	textFlagOutput      = tap.Text{EN: "table, json or yaml", ES: "table, json o yaml"}
+	textFlagLang        = tap.Text{EN: "en or es; the locale when absent", ES: "en o es; el del entorno si falta"}
+	textFlagConsistency = tap.Text{
+		EN: "how fresh what is read must be: local, leader (default) or linearizable",
+		ES: "cuán reciente debe ser lo leído: local, leader (por defecto) o linearizable",
+	}
 	textFlagTimeout = tap.Text{EN: "how long one request, or one step of the demonstration, may take", ES: "cuánto puede durar una solicitud, o un paso de la demostración"}
 
 	textFlagLimit = tap.Text{EN: "rows per page", ES: "filas por página"}
