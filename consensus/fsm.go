@@ -24,9 +24,21 @@ type fsm struct {
 	tailFull chan uint64  // receives the mean size of an entry when the tail calls for a snapshot
 	lastSize atomic.Int64 // bytes of the last snapshot
 
+	hooks fsmHooks // set before Raft runs
+
 	running atomic.Bool           // set when Open has read log and snapshots
 	failure atomic.Pointer[error] // why the node halted
 	halted  chan struct{}         // closed when failure is set
+}
+
+// fsmHooks tell others what happens to the state. Raft's apply goroutine calls them: they must be quick and must not wait
+// for anything that needs an entry to be applied. Each may be nil.
+type fsmHooks struct {
+	// outcomes is called after each applied pack, before Raft answers its proposer and before seen reaches index. An entry that
+	// the state already had, or that a snapshot brought, has no call.
+	outcomes func(index uint64, outcomes []any)
+	// restored is called after a snapshot replaced the state of a running node: the outcomes of the entries it covers never come.
+	restored func()
 }
 
 // logTail is what a snapshot would allow to remove from the log.
@@ -121,6 +133,9 @@ func (f *fsm) apply(entry *raft.Log) applyResult {
 	}
 	f.applied.Store(entry.Index)
 	f.clock.Store(stamp)
+	if f.hooks.outcomes != nil {
+		f.hooks.outcomes(entry.Index, outcomes)
+	}
 	return applyResult{outcomes: outcomes}
 }
 
@@ -157,6 +172,9 @@ func (f *fsm) Restore(source io.ReadCloser) error {
 	f.applied.Store(f.machine.Applied())
 	f.clock.Store(f.machine.Clock())
 	f.seen.Store(f.machine.Applied())
+	if f.hooks.restored != nil && f.running.Load() {
+		f.hooks.restored()
+	}
 	f.moved.wake()
 	return nil
 }
