@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
 
 	"tamv.internal/tamv/consensus"
@@ -24,16 +25,57 @@ func (r replicated) Snapshot() (consensus.Snapshot, error) {
 	return snapshot, nil
 }
 
-// proposer is consensus as the store sees it: its errors in the vocabulary
-// that clients get.
-type proposer struct{ node *consensus.Node }
+// proposer is consensus as the store sees it: patient while the leadership
+// changes hands, and with its errors in the vocabulary that clients get.
+type proposer struct{ node replicator }
 
+// replicator is what the proposer needs of consensus.Node.
+type replicator interface {
+	Propose(ctx context.Context, command []byte) (any, error)
+	WaitLeader(ctx context.Context) error
+}
+
+const (
+	// patience is how long a command outlasts the loss of a leader, within the
+	// time of its request.
+	patience = 10 * time.Second
+	// The pause before a command is proposed again.
+	shortestPause, longestPause = 20 * time.Millisecond, 500 * time.Millisecond
+)
+
+// Propose replicates a command. One whose leader was lost is proposed again:
+// the request id inside makes sure that it is applied once, whatever became of
+// the first try.
 func (p proposer) Propose(ctx context.Context, command []byte) (any, error) {
-	outcome, err := p.node.Propose(ctx, command)
-	if err != nil {
+	deadline, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	pause := backoff.ExponentialBackOff{InitialInterval: shortestPause, Multiplier: 2, RandomizationFactor: 0.5, MaxInterval: longestPause}
+	pause.Reset()
+	uncertain := false
+	for {
+		outcome, err := p.node.Propose(ctx, command)
+		switch {
+		case err == nil:
+			return outcome, nil
+		case errors.Is(err, consensus.ErrUncertain):
+			uncertain = true
+		case !errors.Is(err, consensus.ErrNotLeader):
+			return nil, replicationError(err)
+		}
+		timer := time.NewTimer(pause.NextBackOff())
+		select {
+		case <-timer.C:
+			if p.node.WaitLeader(deadline) == nil {
+				continue
+			}
+		case <-deadline.Done():
+			timer.Stop()
+		}
+		if uncertain { // of any try, not only the last
+			err = consensus.ErrUncertain
+		}
 		return nil, replicationError(err)
 	}
-	return outcome, nil
 }
 
 func replicationError(err error) error {
