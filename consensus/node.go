@@ -15,14 +15,15 @@ import (
 
 // Node is one member of a cluster. Its methods are safe for concurrent use.
 type Node struct {
-	cfg    Config
-	log    *slog.Logger
-	raft   *raft.Raft
-	trans  raft.Transport
-	store  LogStore
-	fsm    *fsm
-	packer *packer
-	reader *reader
+	cfg     Config
+	log     *slog.Logger
+	streams *streams
+	raft    *raft.Raft
+	trans   *transport
+	store   LogStore
+	fsm     *fsm
+	packer  *packer
+	reader  *reader
 
 	metrics *metrics
 	changes broadcast              // wakes when the leader or the tenure changes
@@ -60,15 +61,16 @@ func Open(cfg Config, machine StateMachine) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n, err := start(cfg, machine, store)
+	s := newStreams(cfg.Stream, cfg.Logger)
+	n, err := start(cfg, machine, store, s)
 	if err != nil {
-		return nil, errors.Join(err, store.Close())
+		return nil, errors.Join(err, s.close(), store.Close())
 	}
 	return n, nil
 }
 
 // start runs Raft over an open log.
-func start(cfg Config, machine StateMachine, store LogStore) (*Node, error) {
+func start(cfg Config, machine StateMachine, store LogStore, s *streams) (*Node, error) {
 	logger := newHCLogger(cfg.Logger)
 	snapshots, err := raft.NewFileSnapshotStoreWithLogger(cfg.Dir, cfg.RetainSnapshots, logger)
 	if err != nil {
@@ -101,17 +103,17 @@ func start(cfg Config, machine StateMachine, store LogStore) (*Node, error) {
 	// A removed member must keep answering, with ErrNotLeader: the packer relies on Raft outliving it.
 	rc.ShutdownOnRemove = false
 
-	trans := newTransport(cfg, logger)
+	trans := newTransport(cfg, s, logger)
 	if err := found(cfg, rc, cache, store, snapshots, trans); err != nil {
-		return nil, errors.Join(err, closeTransport(trans))
+		return nil, errors.Join(err, trans.Close())
 	}
 	r, err := raft.NewRaft(rc, f, cache, store, snapshots, trans)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("consensus: start raft: %w", err), closeTransport(trans))
+		return nil, errors.Join(fmt.Errorf("consensus: start raft: %w", err), trans.Close())
 	}
 	f.running.Store(true)
 	n := &Node{
-		cfg: cfg, log: cfg.Logger, raft: r, trans: trans, store: store, fsm: f,
+		cfg: cfg, log: cfg.Logger, streams: s, raft: r, trans: trans, store: store, fsm: f,
 		metrics: newMetrics(), stopping: make(chan struct{}), guard: make(chan struct{}),
 	}
 	if n.packer, err = newPacker(cfg, r, f, n.metrics, n.stopping); err != nil {
@@ -153,11 +155,10 @@ func (n *Node) run() {
 	}
 }
 
-// elect makes the only voter stand for election now instead of after HeartbeatTimeout. It sends itself the message with
+// elect makes the only voter stand for election now instead of after HeartbeatTimeout. It gives itself the message with
 // which a leader hands over; its own vote is the majority, so nobody can be disturbed. If it fails the timeout remains.
 func (n *Node) elect() {
-	err := n.trans.TimeoutNow(raft.ServerID(n.cfg.ID), n.trans.LocalAddr(),
-		&raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}}, &raft.TimeoutNowResponse{})
+	_, err := n.trans.tell(&raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}})
 	if err != nil {
 		n.log.Debug("no early election", "error", err)
 	}
@@ -313,7 +314,7 @@ func (n *Node) Close() error {
 	n.stopOnce.Do(n.stop)
 	n.end.Do(func() {
 		<-n.guard
-		n.endErr = n.store.Close()
+		n.endErr = errors.Join(n.streams.close(), n.store.Close())
 	})
 	return n.endErr
 }
