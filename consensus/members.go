@@ -9,6 +9,13 @@ import (
 	"github.com/hashicorp/raft"
 )
 
+var (
+	// ErrUnknownMember means that the cluster has no member of that id.
+	ErrUnknownMember = errors.New("consensus: no such member")
+	// ErrBehind means that a member has not caught up with the leader's log, or cannot be asked.
+	ErrBehind = errors.New("consensus: member has not caught up")
+)
+
 // Role is what a node does in its cluster at the moment.
 type Role string
 
@@ -90,6 +97,16 @@ func (n *Node) soleVoter() bool {
 		}
 	}
 	return len(voters) == 1 && voters[0] == raft.ServerID(n.cfg.ID)
+}
+
+// call asks a member by its id; see calls.call.
+func (n *Node) call(ctx context.Context, id string, kind byte, body []byte) ([]byte, error) {
+	for _, server := range n.servers() {
+		if server.ID == raft.ServerID(id) {
+			return n.calls.call(ctx, string(server.Address), kind, body)
+		}
+	}
+	return nil, fmt.Errorf("%w: %q", ErrUnknownMember, id)
 }
 
 // membershipTimeout bounds the wait for an earlier change of membership to be committed.

@@ -15,15 +15,15 @@ import (
 
 // Node is one member of a cluster. Its methods are safe for concurrent use.
 type Node struct {
-	cfg     Config
-	log     *slog.Logger
-	streams *streams
-	raft    *raft.Raft
-	trans   *transport
-	store   LogStore
-	fsm     *fsm
-	packer  *packer
-	reader  *reader
+	cfg    Config
+	log    *slog.Logger
+	calls  *calls // and the streams beneath
+	raft   *raft.Raft
+	trans  *transport
+	store  LogStore
+	fsm    *fsm
+	packer *packer
+	reader *reader
 
 	metrics *metrics
 	changes broadcast              // wakes when the leader or the tenure changes
@@ -61,16 +61,16 @@ func Open(cfg Config, machine StateMachine) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := newStreams(cfg.Stream, cfg.Logger)
-	n, err := start(cfg, machine, store, s)
+	c := newCalls(newStreams(cfg.Stream, cfg.Logger), cfg.Logger)
+	n, err := start(cfg, machine, store, c)
 	if err != nil {
-		return nil, errors.Join(err, s.close(), store.Close())
+		return nil, errors.Join(err, c.close(), store.Close())
 	}
 	return n, nil
 }
 
 // start runs Raft over an open log.
-func start(cfg Config, machine StateMachine, store LogStore, s *streams) (*Node, error) {
+func start(cfg Config, machine StateMachine, store LogStore, c *calls) (*Node, error) {
 	logger := newHCLogger(cfg.Logger)
 	snapshots, err := raft.NewFileSnapshotStoreWithLogger(cfg.Dir, cfg.RetainSnapshots, logger)
 	if err != nil {
@@ -103,7 +103,7 @@ func start(cfg Config, machine StateMachine, store LogStore, s *streams) (*Node,
 	// A removed member must keep answering, with ErrNotLeader: the packer relies on Raft outliving it.
 	rc.ShutdownOnRemove = false
 
-	trans := newTransport(cfg, s, logger)
+	trans := newTransport(cfg, c.streams, logger)
 	if err := found(cfg, rc, cache, store, snapshots, trans); err != nil {
 		return nil, errors.Join(err, trans.Close())
 	}
@@ -113,7 +113,7 @@ func start(cfg Config, machine StateMachine, store LogStore, s *streams) (*Node,
 	}
 	f.running.Store(true)
 	n := &Node{
-		cfg: cfg, log: cfg.Logger, streams: s, raft: r, trans: trans, store: store, fsm: f,
+		cfg: cfg, log: cfg.Logger, calls: c, raft: r, trans: trans, store: store, fsm: f,
 		metrics: newMetrics(), stopping: make(chan struct{}), guard: make(chan struct{}),
 	}
 	if n.packer, err = newPacker(cfg, r, f, n.metrics, n.stopping); err != nil {
@@ -314,7 +314,7 @@ func (n *Node) Close() error {
 	n.stopOnce.Do(n.stop)
 	n.end.Do(func() {
 		<-n.guard
-		n.endErr = errors.Join(n.streams.close(), n.store.Close())
+		n.endErr = errors.Join(n.calls.close(), n.store.Close())
 	})
 	return n.endErr
 }
