@@ -26,13 +26,16 @@ const (
 // 1.3 a client learns otherwise only when it reads.
 const admitted = 1
 
-// LinkConfig is what a link joins. Every field is needed.
+// LinkConfig is what a link joins. Every field but From is needed.
 type LinkConfig struct {
 	Authority    *Authority
 	Certificates *Certificates
 	Roster       Roster
 	Address      string           // HOST:PORT, where other nodes reach this one
-	Now          func() time.Time // for the validity of certificates
+	// From is the IP address that connections are made from; nil = any. A node
+	// that listens on one of several networks should also be seen there.
+	From net.IP
+	Now  func() time.Time // for the validity of certificates
 	// Refused is told of every connection that did not pass. It is called
 	// during a handshake, so it must be quick, and by many goroutines.
 	Refused func(Refusal)
@@ -115,7 +118,11 @@ func (l *Link) Close() error {
 func (l *Link) Dial(address string, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	raw, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	var dialer net.Dialer
+	if l.config.From != nil {
+		dialer.LocalAddr = &net.TCPAddr{IP: l.config.From}
+	}
+	raw, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, tap.Wrap("cluster.dial", tap.Unavailable, err, "the node at %s cannot be reached", address)
 	}
