@@ -31,7 +31,7 @@ type LinkConfig struct {
 	Authority    *Authority
 	Certificates *Certificates
 	Roster       Roster
-	Address      string           // HOST:PORT, where other nodes reach this one
+	Address      string // HOST:PORT, where other nodes reach this one
 	// From is the IP address that connections are made from; nil = any. A node
 	// that listens on one of several networks should also be seen there.
 	From net.IP
@@ -118,10 +118,7 @@ func (l *Link) Close() error {
 func (l *Link) Dial(address string, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	var dialer net.Dialer
-	if l.config.From != nil {
-		dialer.LocalAddr = &net.TCPAddr{IP: l.config.From}
-	}
+	dialer := net.Dialer{LocalAddr: l.from(address)}
 	raw, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, tap.Wrap("cluster.dial", tap.Unavailable, err, "the node at %s cannot be reached", address)
@@ -154,6 +151,16 @@ func (l *Link) Dial(address string, timeout time.Duration) (net.Conn, error) {
 		return nil, err
 	}
 	return l.track(conn, found)
+}
+
+// from is where a connection to an address is made from; nil leaves it to the
+// system, as for a host name, whose addresses may be of another kind.
+func (l *Link) from(address string) net.Addr {
+	to := net.ParseIP(Host(address))
+	if l.config.From == nil || to == nil || (to.To4() == nil) != (l.config.From.To4() == nil) {
+		return nil
+	}
+	return &net.TCPAddr{IP: l.config.From}
 }
 
 // awaitAdmission reads the byte that says that the other side trusts this node.
