@@ -1,0 +1,53 @@
+package faults
+
+import (
+	"context"
+	"testing"
+	"time"
+)
+
+// found makes a site that ends with the test.
+func found(t *testing.T, nodes int) *Site {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	s, err := NewSite(ctx, t.TempDir(), nodes)
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("closing the site: %v", err)
+		}
+	})
+	if err == nil {
+		err = s.EnrolHarness(ctx)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// One node has nobody to hand over to, but must keep its word as well.
+func TestOneNodeKeepsItsWord(t *testing.T) {
+	s := found(t, 1)
+	for _, sc := range []Scenario{
+		{"killed", killAll},
+		{"stopped", func(ctx context.Context, t *Trial) error {
+			n := t.Nodes()[0]
+			t.Fault("SIGSTOP")
+			if err := n.Pause(); err != nil {
+				return err
+			}
+			t.Wait(ctx, 1)
+			if err := n.Resume(); err != nil {
+				return err
+			}
+			return t.Recovered(ctx, "the stop")
+		}},
+	} {
+		row := s.Try(t.Context(), sc, sc.Name, 1, 300*time.Millisecond, 1)
+		if !row.Good() || len(row.Faults) != 1 || row.Operations.Acknowledged == 0 || row.Recovery == 0 {
+			t.Errorf("%+v", row)
+		}
+		t.Logf("%+v", row)
+	}
+}
