@@ -133,16 +133,36 @@ func openCluster(t *testing.T, size int, stream func(id string) StreamLayer) []m
 			m.Node = openLeader(t, cfg, m.chain)
 		} else {
 			m.Node = openNode(t, cfg, m.chain)
-			if err := members[0].Join(t.Context(), cfg.ID, cfg.Stream.Addr().String()); err != nil {
-				t.Fatalf("join %s: %v", cfg.ID, err)
-			}
-			if err := m.WaitLeader(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			mustJoin(t, members[0], m)
 		}
 		members = append(members, m)
 	}
 	return members
+}
+
+// mustJoin adds a member and promotes it as soon as it has caught up.
+func mustJoin(t testing.TB, leader, m member) {
+	t.Helper()
+	if err := leader.Add(t.Context(), m.cfg.ID, m.cfg.Stream.Addr().String()); err != nil {
+		t.Fatalf("add %s: %v", m.cfg.ID, err)
+	}
+	for {
+		err := leader.Promote(t.Context(), m.cfg.ID)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, ErrBehind) {
+			t.Fatalf("promote %s: %v", m.cfg.ID, err)
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-t.Context().Done():
+			t.Fatalf("promote %s: %v", m.cfg.ID, err)
+		}
+	}
+	if err := m.WaitLeader(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // leaderOf waits until one of the members leads and is ready.
@@ -152,7 +172,7 @@ func leaderOf(t *testing.T, members []member) (leader member, followers []member
 	defer cancel()
 	for {
 		for i, m := range members {
-			if m.State().Role == RoleLeader && m.Read(ctx, Leader) == nil {
+			if _, err := m.awaitTenure(ctx); err == nil {
 				return m, append(append([]member(nil), members[:i]...), members[i+1:]...)
 			}
 		}
@@ -186,14 +206,21 @@ func checkCluster(t *testing.T, members []member) {
 	}
 	mustAgree(t, leader, followers...)
 	for _, f := range followers {
-		if _, err := f.Propose(t.Context(), []byte("x")); !errors.Is(err, ErrNotLeader) {
-			t.Errorf("propose on a follower: %v", err)
+		mustAgree(t, leader, f)
+		for i := range 5 {
+			before := f.chain.read().Count
+			if got := mustPropose(t, f.Node, fmt.Sprint("from ", f.cfg.ID, i)); f.chain.read().Count != before+1 || got != fmt.Sprintf("%d:from %s%d", before+1, f.cfg.ID, i) {
+				t.Errorf("propose on a follower: outcome %q after %d commands, now %d", got, before, f.chain.read().Count)
+			}
 		}
-		if err := f.Read(t.Context(), Linearizable); !errors.Is(err, ErrNotLeader) {
-			t.Errorf("linearizable read on a follower: %v", err)
-		}
-		if err := f.Read(t.Context(), Local); err != nil {
-			t.Errorf("local read on a follower: %v", err)
+		for _, c := range []Consistency{Linearizable, Leader, Local} {
+			mustPropose(t, leader.Node, "x")
+			if err := f.Read(t.Context(), c); err != nil {
+				t.Errorf("%v read on a follower: %v", c, err)
+			}
+			if c != Local && f.chain.read().Count != leader.chain.read().Count {
+				t.Errorf("%v read on a follower sees %d commands of %d", c, f.chain.read().Count, leader.chain.read().Count)
+			}
 		}
 		if s := f.State(); s.LeaderID != leader.cfg.ID || s.Role != RoleFollower || len(s.Members) != len(members) {
 			t.Errorf("status of a follower: %+v", s)
@@ -203,7 +230,7 @@ func checkCluster(t *testing.T, members []member) {
 		t.Errorf("linearizable read: %v", err)
 	}
 
-	if err := leader.Transfer(t.Context()); err != nil {
+	if err := leader.Transfer(t.Context(), ""); err != nil {
 		t.Fatalf("transfer: %v", err)
 	}
 	next, _ := leaderOf(t, followers)
@@ -301,9 +328,7 @@ func TestMemberCatchesUpBySnapshotAndClusterShrinks(t *testing.T) {
 		cfg2.ID, cfg2.Joining, cfg2.Stream = "n2", true, w.listen("10.0.0.2:7")
 		second := member{cfg: cfg2, chain: openChain(&chainDisk{})}
 		second.Node = openNode(t, cfg2, second.chain)
-		if err := first.Join(t.Context(), "n2", "10.0.0.2:7"); err != nil {
-			t.Fatal(err)
-		}
+		mustJoin(t, first, second)
 		mustPropose(t, first.Node, "together")
 		mustAgree(t, first, second)
 		if second.chain.disk.restores != 1 {
@@ -314,7 +339,7 @@ func TestMemberCatchesUpBySnapshotAndClusterShrinks(t *testing.T) {
 		}
 
 		// The founder leaves, and the second member is a cluster of one again.
-		if err := first.Transfer(t.Context()); err != nil {
+		if err := first.Transfer(t.Context(), ""); err != nil {
 			t.Fatal(err)
 		}
 		if leader, _ := leaderOf(t, []member{second}); leader.Remove(t.Context(), "n1") != nil {
@@ -333,13 +358,19 @@ func TestRemovedLeaderStepsDown(t *testing.T) {
 		w := newNetwork()
 		members := openCluster(t, 3, func(id string) StreamLayer { return w.listen(id) })
 		old, others := leaderOf(t, members)
-		if err := old.Remove(t.Context(), old.cfg.ID); err != nil {
-			t.Fatal(err)
+		if err := old.Remove(t.Context(), old.cfg.ID); !errors.Is(err, ErrNotLeader) {
+			t.Fatalf("a leader asked to remove itself: %v", err)
 		}
 		leader, _ := leaderOf(t, others)
+		if err := leader.Remove(t.Context(), old.cfg.ID); err != nil {
+			t.Fatal(err)
+		}
 		mustPropose(t, leader.Node, "goes on")
 		if _, err := old.Propose(t.Context(), []byte("x")); !errors.Is(err, ErrNotLeader) {
 			t.Errorf("propose on a removed member: %v", err)
+		}
+		if s := old.State(); s.Member || s.Voter {
+			t.Errorf("status of a removed member: %+v", s)
 		}
 		if got := len(leader.State().Members); got != 2 {
 			t.Errorf("%d members", got)

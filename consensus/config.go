@@ -14,11 +14,15 @@ type Config struct {
 	ID string
 	// Dir holds the log and the snapshots; it is created with mode 0700. One process at a time may use it.
 	Dir string
-	// Joining makes a node with an empty Dir wait until a leader adds it (Node.Join). Otherwise a node with an empty
+	// Joining makes a node with an empty Dir wait until a leader adds it (Node.Add). Otherwise a node with an empty
 	// Dir founds a cluster of which it is the only member. Without effect once Dir is in use.
 	Joining bool
-	// Stream connects to the other members. nil keeps the node in memory, for a cluster of one member.
+	// Stream connects to the other members. nil keeps the node in memory, for a cluster of one member. Open takes it over
+	// and closes it, also when it fails.
 	Stream StreamLayer
+	// Report is called when another member asks how this one is, about once a second for each; it must be quick. nil
+	// means the zero Report.
+	Report func() Report
 	// OpenLog opens the log in Dir; nil means a bbolt file. It is the seam for another log and for fault injection.
 	OpenLog func(dir string) (LogStore, error)
 	// Logger receives the node's messages, which never contain commands; nil discards them.
@@ -91,6 +95,7 @@ func (c Config) Validate() error {
 		}
 	}
 	require(c.ID != "", "ID is empty")
+	require(len(c.ID) <= maxID, "ID of %d bytes is longer than 255", len(c.ID))
 	require(c.Dir != "", "Dir is empty")
 	require(c.MaxPackCommands >= 1 && c.MaxPackCommands <= maxCommands,
 		"MaxPackCommands %d is not within 1..%d", c.MaxPackCommands, maxCommands)

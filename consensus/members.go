@@ -34,6 +34,11 @@ type Member struct {
 	Voter   bool
 }
 
+// memberOf returns a server of Raft's configuration in this package's terms.
+func memberOf(server raft.Server) Member {
+	return Member{string(server.ID), string(server.Address), server.Suffrage == raft.Voter}
+}
+
 // Status describes a node. Its parts are read one after the other, not at one instant.
 type Status struct {
 	ID            string
@@ -46,6 +51,8 @@ type Status struct {
 	LastIndex     uint64    // last entry of the log
 	LastContact   time.Time // of a follower with its leader; zero for none yet
 	Members       []Member
+	Member        bool // it is one of Members; false before it was added, and after it was removed
+	Voter         bool // it is one that votes
 	Halted        bool
 }
 
@@ -65,7 +72,11 @@ func (n *Node) State() Status {
 		Halted:        n.fsm.err() != nil,
 	}
 	for _, server := range n.servers() {
-		s.Members = append(s.Members, Member{string(server.ID), string(server.Address), server.Suffrage == raft.Voter})
+		m := memberOf(server)
+		s.Members = append(s.Members, m)
+		if m.ID == s.ID {
+			s.Member, s.Voter = true, m.Voter
+		}
 	}
 	return s
 }
@@ -101,45 +112,83 @@ func (n *Node) soleVoter() bool {
 
 // call asks a member by its id; see calls.call.
 func (n *Node) call(ctx context.Context, id string, kind byte, body []byte) ([]byte, error) {
+	server, ok := n.server(id)
+	if !ok {
+		return nil, fmt.Errorf("%w: %q", ErrUnknownMember, id)
+	}
+	return n.calls.call(ctx, string(server.Address), kind, body)
+}
+
+// server returns the member of that id.
+func (n *Node) server(id string) (raft.Server, bool) {
 	for _, server := range n.servers() {
 		if server.ID == raft.ServerID(id) {
-			return n.calls.call(ctx, string(server.Address), kind, body)
+			return server, true
 		}
 	}
-	return nil, fmt.Errorf("%w: %q", ErrUnknownMember, id)
+	return raft.Server{}, false
 }
 
 // membershipTimeout bounds the wait for an earlier change of membership to be committed.
 const membershipTimeout = 10 * time.Second
 
-// Join adds a voting member, or updates its address; only the leader can. The member counts for the majority at once, so
-// it should be running: a second voter that does not answer stops the cluster.
-func (n *Node) Join(ctx context.Context, id, address string) error {
-	if id == "" || address == "" {
-		return errors.New("consensus: a member needs an id and an address")
+// Add makes a node a member without a vote, which gets the log but does not count for the majority, or gives a member a new
+// address and leaves its vote as it is. Only the leader can. The node may start later: it is sent the log when it answers.
+func (n *Node) Add(ctx context.Context, id, address string) error {
+	if id == "" || len(id) > maxID || address == "" {
+		return fmt.Errorf("consensus: a member needs an id of 1 to %d bytes and an address", maxID)
 	}
 	return n.operate(ctx, func() error {
-		return memberError(n.raft.AddVoter(raft.ServerID(id), raft.ServerAddress(address), 0, membershipTimeout).Error())
+		return memberError(n.raft.AddNonvoter(raft.ServerID(id), raft.ServerAddress(address), 0, membershipTimeout).Error())
 	})
 }
 
-// Remove removes a member; only the leader can. A leader that removes itself steps down.
-func (n *Node) Remove(ctx context.Context, id string) error {
-	return n.operate(ctx, func() error {
-		return memberError(n.raft.RemoveServer(raft.ServerID(id), 0, membershipTimeout).Error())
-	})
-}
+// maxLag is the number of entries that a member may be behind to be given a vote. With so few missing it does not hold up
+// the majority that it now counts for.
+const maxLag = 64
 
-// Transfer hands the leadership to the voter that is most up to date, and returns when this node no longer leads.
-func (n *Node) Transfer(ctx context.Context) error {
+// Promote gives a member its vote; only the leader can. It asks the member first, and answers ErrBehind unless the member's
+// log reaches, but for maxLag entries, as far as the leader's did when it was asked.
+func (n *Node) Promote(ctx context.Context, id string) error {
 	return n.operate(ctx, func() error {
 		if n.raft.State() != raft.Leader {
 			return ErrNotLeader
 		}
-		if n.soleVoter() {
-			return ErrNoPeer
+		server, ok := n.server(id)
+		if !ok {
+			return fmt.Errorf("%w: %q", ErrUnknownMember, id)
 		}
-		return memberError(n.raft.LeadershipTransfer().Error())
+		if server.Suffrage == raft.Voter {
+			return nil
+		}
+		peer, last, err := n.peers.ask(ctx, server)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrBehind, err)
+		}
+		if peer.Last+maxLag < last {
+			return fmt.Errorf("%w: its log ends at %d of %d", ErrBehind, peer.Last, last)
+		}
+		return memberError(n.raft.AddVoter(server.ID, server.Address, 0, membershipTimeout).Error())
+	})
+}
+
+// Remove removes a member; only the leader can. Asked to remove itself it hands the leadership over and answers
+// ErrNotLeader: the next leader removes it, and the cluster is never without one for the time of an election.
+func (n *Node) Remove(ctx context.Context, id string) error {
+	return n.operate(ctx, func() error {
+		if n.raft.State() != raft.Leader {
+			return ErrNotLeader
+		}
+		if _, ok := n.server(id); !ok {
+			return fmt.Errorf("%w: %q", ErrUnknownMember, id)
+		}
+		if id == n.cfg.ID {
+			if err := n.handOver(ctx, ""); err != nil {
+				return err
+			}
+			return ErrNotLeader
+		}
+		return memberError(n.raft.RemoveServer(raft.ServerID(id), 0, membershipTimeout).Error())
 	})
 }
 
@@ -161,11 +210,9 @@ func memberError(err error) error {
 // one, which had no address, is given a stream layer so that it can grow.
 func (n *Node) updateAddress() {
 	id, address := raft.ServerID(n.cfg.ID), n.trans.LocalAddr()
-	for _, server := range n.servers() {
-		if server.ID == id && server.Address != address {
-			if err := n.raft.AddVoter(id, address, 0, membershipTimeout).Error(); err != nil {
-				n.log.Warn("own address not updated", "address", address, "error", err)
-			}
+	if server, ok := n.server(n.cfg.ID); ok && server.Address != address {
+		if err := n.raft.AddVoter(id, address, 0, membershipTimeout).Error(); err != nil {
+			n.log.Warn("own address not updated", "address", address, "error", err)
 		}
 	}
 }

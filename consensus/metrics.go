@@ -13,11 +13,15 @@ type Counters struct {
 	Bytes      uint64 // bytes of those commands
 	LogBytes   uint64 // bytes of the packs as they stand in the log, after compression
 	Busy       uint64 // proposals refused because the queue was full
-	Reads      uint64 // linearizable reads answered
-	ReadRounds uint64 // rounds with the cluster that answered them
+	Forwarded  uint64 // commands this node took to the leader that were committed and applied here
+	Forwards   uint64 // frames they went in
+	Reads      uint64 // reads answered by rounds: the linearizable ones, and on other members than the leader those of its state
+	ReadRounds uint64 // rounds that answered them
+	Confirms   uint64 // rounds for which this node, as leader, asked the other voters
 	Queue      int    // proposals waiting now
-	// PackCommands counts packs by their number of commands, PackMicros by the microseconds from packing to answer.
-	PackCommands, PackMicros Histogram
+	// PackCommands counts packs by their number of commands, PackMicros by the microseconds from packing to answer,
+	// ForwardMicros the frames by those from sending to the outcome.
+	PackCommands, PackMicros, ForwardMicros Histogram
 }
 
 // Histogram counts observations. Buckets[i] holds those of at most Bounds[i] and more than the bound before; one more
@@ -60,13 +64,17 @@ func (h *histogram) read() Histogram {
 type metrics struct {
 	packs, commands, bytes, logBytes atomic.Uint64
 	busy, reads, readRounds          atomic.Uint64
-	sizes, latency                   *histogram
+	forwarded, forwards              atomic.Uint64
+	confirmRounds                    atomic.Uint64
+	sizes, latency, forwardLatency   *histogram
 }
 
 func newMetrics() *metrics {
+	micros := []uint64{250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000}
 	return &metrics{
-		sizes:   newHistogram(0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048),
-		latency: newHistogram(250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000),
+		sizes:          newHistogram(0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048),
+		latency:        newHistogram(micros...),
+		forwardLatency: newHistogram(micros...),
 	}
 }
 
@@ -88,8 +96,10 @@ func (n *Node) Counters() Counters {
 	m := n.metrics
 	return Counters{
 		Packs: m.packs.Load(), Commands: m.commands.Load(), Bytes: m.bytes.Load(), LogBytes: m.logBytes.Load(),
-		Busy: m.busy.Load(), Reads: m.reads.Load(), ReadRounds: m.readRounds.Load(), Queue: len(n.packer.queue),
-		PackCommands: m.sizes.read(), PackMicros: m.latency.read(),
+		Busy: m.busy.Load(), Forwarded: m.forwarded.Load(), Forwards: m.forwards.Load(),
+		Reads: m.reads.Load(), ReadRounds: m.readRounds.Load(), Confirms: m.confirmRounds.Load(),
+		Queue:        len(n.packer.queue) + len(n.forwarder.queue),
+		PackCommands: m.sizes.read(), PackMicros: m.latency.read(), ForwardMicros: m.forwardLatency.read(),
 	}
 }
 
@@ -113,8 +123,11 @@ var (
 	descBytes      = desc("command_bytes_total", "Bytes of those commands.")
 	descLogBytes   = desc("log_bytes_total", "Bytes of those packs in the log, after compression.")
 	descBusy       = desc("busy_total", "Commands refused because the queue was full.")
-	descReads      = desc("linearizable_reads_total", "Linearizable reads answered.")
+	descForwarded  = desc("forwarded_commands_total", "Commands taken to the leader, committed and applied here.")
+	descForwards   = desc("forwards_total", "Frames in which they went.")
+	descReads      = desc("linearizable_reads_total", "Reads answered by rounds with the cluster.")
 	descReadRounds = desc("read_rounds_total", "Rounds with the cluster that answered them.")
+	descConfirms   = desc("confirm_rounds_total", "Rounds for which this node, as leader, asked the other voters.")
 	descQueue      = desc("queue_length", "Commands waiting to be packed.")
 	descTerm       = desc("term", "Current Raft term.")
 	descLeader     = desc("leader", "1 while this node leads.")
@@ -123,6 +136,7 @@ var (
 	descHalted     = desc("halted", "1 once the state machine could not continue.")
 	descSizes      = desc("pack_commands", "Commands per pack.")
 	descLatency    = desc("pack_seconds", "Seconds from packing to answer.")
+	descForward    = desc("forward_seconds", "Seconds from sending commands to the leader to their outcome.")
 )
 
 // Describe implements prometheus.Collector.
@@ -141,6 +155,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	send(descBytes, prometheus.CounterValue, n.Bytes)
 	send(descLogBytes, prometheus.CounterValue, n.LogBytes)
 	send(descBusy, prometheus.CounterValue, n.Busy)
+	send(descForwarded, prometheus.CounterValue, n.Forwarded)
+	send(descForwards, prometheus.CounterValue, n.Forwards)
+	send(descConfirms, prometheus.CounterValue, n.Confirms)
 	send(descReads, prometheus.CounterValue, n.Reads)
 	send(descReadRounds, prometheus.CounterValue, n.ReadRounds)
 	send(descQueue, prometheus.GaugeValue, uint64(n.Queue))
@@ -151,6 +168,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	send(descHalted, prometheus.GaugeValue, flag(c.node.Err() != nil))
 	out <- n.PackCommands.metric(descSizes, 1)
 	out <- n.PackMicros.metric(descLatency, 1e-6)
+	out <- n.ForwardMicros.metric(descForward, 1e-6)
 }
 
 // flag is a condition as a gauge.

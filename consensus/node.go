@@ -22,8 +22,13 @@ type Node struct {
 	trans  *transport
 	store  LogStore
 	fsm    *fsm
-	packer *packer
-	reader *reader
+	packer *packer // on the leader
+	hints  *hints
+	peers  *peers
+
+	forwarder    *forwarder // to the leader
+	upToDate     *reader    // reads of consistency Leader on the other members
+	linearizable *reader
 
 	metrics *metrics
 	changes broadcast              // wakes when the leader or the tenure changes
@@ -88,6 +93,7 @@ func start(cfg Config, machine StateMachine, store LogStore, c *calls) (*Node, e
 	if err != nil {
 		return nil, err
 	}
+	entries := &announcedLog{LogCache: cache}
 	rc := raft.DefaultConfig()
 	rc.LocalID = raft.ServerID(cfg.ID)
 	rc.Logger = logger
@@ -98,35 +104,53 @@ func start(cfg Config, machine StateMachine, store LogStore, c *calls) (*Node, e
 	rc.HeartbeatTimeout = cfg.HeartbeatTimeout
 	rc.ElectionTimeout = cfg.ElectionTimeout
 	rc.LeaderLeaseTimeout = cfg.LeaderLeaseTimeout
+	rc.CommitTimeout = commitTimeout
 	rc.NoSnapshotRestoreOnStart = current
 	rc.NoLegacyTelemetry = true
 	// A removed member must keep answering, with ErrNotLeader: the packer relies on Raft outliving it.
 	rc.ShutdownOnRemove = false
 
 	trans := newTransport(cfg, c.streams, logger)
-	if err := found(cfg, rc, cache, store, snapshots, trans); err != nil {
+	if err := found(cfg, rc, entries, store, snapshots, trans); err != nil {
 		return nil, errors.Join(err, trans.Close())
 	}
-	r, err := raft.NewRaft(rc, f, cache, store, snapshots, trans)
-	if err != nil {
+	n := &Node{
+		cfg: cfg, log: cfg.Logger, calls: c, trans: trans, store: store, fsm: f,
+		metrics: newMetrics(), stopping: make(chan struct{}), guard: make(chan struct{}),
+	}
+	n.forwarder = newForwarder(n)
+	f.hooks.outcomes = n.forwarder.waits.outcomes
+	f.hooks.restored = func() { n.forwarder.waits.restored(f.applied.Load()) }
+	if n.raft, err = raft.NewRaft(rc, f, entries, store, snapshots, trans); err != nil {
 		return nil, errors.Join(fmt.Errorf("consensus: start raft: %w", err), trans.Close())
 	}
 	f.running.Store(true)
-	n := &Node{
-		cfg: cfg, log: cfg.Logger, calls: c, raft: r, trans: trans, store: store, fsm: f,
-		metrics: newMetrics(), stopping: make(chan struct{}), guard: make(chan struct{}),
+	if n.packer, err = newPacker(cfg, n.raft, f, n.metrics, n.stopping); err != nil {
+		return nil, errors.Join(err, n.raft.Shutdown().Error())
 	}
-	if n.packer, err = newPacker(cfg, r, f, n.metrics, n.stopping); err != nil {
-		return nil, errors.Join(err, r.Shutdown().Error())
-	}
-	n.reader = newReader(n)
+	n.hints = &hints{trans: trans, raft: n.raft, log: entries}
+	n.peers = newPeers(n)
+	n.upToDate, n.linearizable = newReader(n, Leader), newReader(n, Linearizable)
 	n.run()
 	return n, nil
+}
+
+// answerCalls makes this node answer what the other members ask.
+func (n *Node) answerCalls() {
+	n.calls.handle(callForward, n.forwarded)
+	n.calls.handle(callReadIndex, n.tellReadPoint)
+	n.calls.handle(callConfirm, n.tellTerm)
+	n.calls.handle(callStatus, n.tellStatus)
+	n.calls.handle(callTransfer, n.transferred)
 }
 
 // maxAppendEntries bounds the entries sent to a follower, or applied, at once. Entries are packs already, so a few are
 // enough, and sixteen of the largest are 16 MiB of memory.
 const maxAppendEntries = 16
+
+// commitTimeout is how soon a follower that waits for nothing learns that the last entry is committed, within a factor of
+// two, when no other entry follows. One that waits for an outcome, or is to be read, learns it at once (see hints).
+const commitTimeout = 50 * time.Millisecond
 
 // run starts the background goroutines and, in a cluster of one, the election.
 func (n *Node) run() {
@@ -138,7 +162,11 @@ func (n *Node) run() {
 		return ok
 	}))
 	go n.packer.run()
-	n.work.Go(func() { n.reader.run(ctx) })
+	go n.forwarder.run()
+	n.work.Go(func() { n.hints.run(ctx) })
+	n.work.Go(func() { n.upToDate.run(ctx) })
+	n.work.Go(func() { n.linearizable.run(ctx) })
+	n.work.Go(func() { n.peers.run(ctx) })
 	n.work.Go(func() { n.watch(ctx, events) })
 	n.work.Go(func() { n.trim(ctx) })
 	go func() {
@@ -150,6 +178,7 @@ func (n *Node) run() {
 		case <-n.stopping:
 		}
 	}()
+	n.answerCalls()
 	if n.soleVoter() {
 		n.work.Go(n.elect)
 	}
@@ -208,11 +237,11 @@ func (n *Node) openTerm(ctx context.Context) {
 		if t := n.tenure.Load(); t != nil && t.term == term {
 			return
 		}
-		r := n.packer.propose(ctx, nil, true, true)
+		r := n.packer.propose(&proposal{ctx: ctx, tick: true}, true)
 		if r.err == nil && n.raft.State() == raft.Leader && n.raft.CurrentTerm() == term {
-			n.tenure.Store(&tenure{term, r.index})
+			n.tenure.Store(&tenure{term, r.entry.index})
 			n.changes.wake()
-			n.log.Info("leading", "term", term, "index", r.index)
+			n.log.Info("leading", "term", term, "index", r.entry.index)
 			n.updateAddress()
 			return
 		}
@@ -224,37 +253,53 @@ func (n *Node) openTerm(ctx context.Context) {
 	}
 }
 
-// Propose replicates one command and returns what StateMachine.Apply answered to it, after it is committed and applied in
-// memory here. command must not be modified afterwards, even if Propose returned early. See the package comment for
-// what each error says about the outcome.
+// Propose replicates one command and returns what StateMachine.Apply answered to it on this node, after it is committed and
+// applied in memory here. It works on every member: another than the leader passes the command on. command must not be
+// modified afterwards, even if Propose returned early. See the package comment for what each error says about the outcome.
 func (n *Node) Propose(ctx context.Context, command []byte) (any, error) {
 	if commandSize(len(command)) > n.cfg.MaxPackBytes {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d fit", ErrTooLarge, len(command), n.cfg.MaxPackBytes)
 	}
-	r := n.propose(ctx, command, false)
+	prop := &proposal{ctx: ctx, command: command}
+	if n.raft.State() == raft.Leader {
+		r := n.proposeHere(prop, false)
+		return r.outcome, r.err
+	}
+	if err := n.open(); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, contextError(ctx)
+	}
+	if _, leader := n.raft.LeaderWithID(); leader == "" {
+		return nil, ErrNotLeader
+	}
+	r := n.forwarder.propose(prop, false)
 	return r.outcome, r.err
 }
 
 // Tick commits an empty pack, so that the state machine's clock reaches the present and what is due expires. Commands
-// that wait at the same moment share the pack.
+// that wait at the same moment share the pack. Only the leader can.
 func (n *Node) Tick(ctx context.Context) error {
-	return n.propose(ctx, nil, true).err
+	return n.proposeHere(&proposal{ctx: ctx, tick: true}, false).err
 }
 
-func (n *Node) propose(ctx context.Context, command []byte, tick bool) proposalResult {
+// proposeHere gives a proposal to this node's own packer, if it leads.
+func (n *Node) proposeHere(prop *proposal, patient bool) proposalResult {
 	if err := n.open(); err != nil {
 		return proposalResult{err: err}
 	}
-	if err := ctx.Err(); err != nil {
-		return proposalResult{err: contextError(ctx)}
+	if prop.ctx.Err() != nil {
+		return proposalResult{err: contextError(prop.ctx)}
 	}
 	if n.raft.State() != raft.Leader {
 		return proposalResult{err: ErrNotLeader}
 	}
-	return n.packer.propose(ctx, command, tick, false)
+	return n.packer.propose(prop, patient)
 }
 
-// Read returns when the state machine may be read at the given consistency. It answers ErrNotLeader on a node that cannot say so.
+// Read returns when this node's state machine may be read at the given consistency. It works on every member; without a
+// leader, or one that can be reached, it answers ErrNotLeader to all but Local.
 func (n *Node) Read(ctx context.Context, c Consistency) error {
 	if err := n.open(); err != nil {
 		return err
@@ -263,10 +308,13 @@ func (n *Node) Read(ctx context.Context, c Consistency) error {
 	case Local:
 		return nil
 	case Leader:
-		_, err := n.awaitTenure(ctx)
-		return err
+		if n.raft.State() == raft.Leader {
+			_, err := n.awaitTenure(ctx)
+			return err
+		}
+		return n.upToDate.read(ctx)
 	case Linearizable:
-		return n.reader.read(ctx)
+		return n.linearizable.read(ctx)
 	default:
 		return fmt.Errorf("consensus: unknown consistency %d", c)
 	}
@@ -327,9 +375,10 @@ func (n *Node) stop() {
 	n.mu.Unlock()
 
 	<-n.packer.done
+	n.forwarder.drain()
 	n.ops.Wait()
 	if n.fsm.err() == nil && n.raft.State() == raft.Leader && !n.soleVoter() {
-		if err := n.raft.LeadershipTransfer().Error(); err != nil {
+		if err := n.handOver(context.Background(), ""); err != nil {
 			n.log.Warn("stopping without handing the leadership over", "error", err)
 		}
 	}

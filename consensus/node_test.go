@@ -220,10 +220,10 @@ func TestRefusals(t *testing.T) {
 	if err := n.Read(t.Context(), Consistency(9)); err == nil {
 		t.Error("an unknown consistency was accepted")
 	}
-	if err := n.Transfer(t.Context()); !errors.Is(err, ErrNoPeer) {
+	if err := n.Transfer(t.Context(), ""); !errors.Is(err, ErrNoPeer) {
 		t.Errorf("transfer in a cluster of one: error %v", err)
 	}
-	if err := n.Join(t.Context(), "n2", ""); err == nil {
+	if err := n.Add(t.Context(), "n2", ""); err == nil {
 		t.Error("a member without an address was accepted")
 	}
 	for _, c := range []Consistency{Local, Leader, Linearizable} {
@@ -241,9 +241,9 @@ func TestRefusals(t *testing.T) {
 		"tick":              n.Tick(t.Context()),
 		"wait":              n.WaitLeader(t.Context()),
 		"read":              n.Read(t.Context(), Local),
-		"linearizable read": n.reader.read(t.Context()),
+		"linearizable read": n.linearizable.read(t.Context()),
 		"snapshot":          n.Snapshot(t.Context()),
-		"patient proposal":  n.packer.propose(t.Context(), nil, true, true).err,
+		"patient proposal":  n.packer.propose(&proposal{ctx: t.Context(), tick: true}, true).err,
 	} {
 		if !errors.Is(err, ErrClosed) {
 			t.Errorf("%s after close: error %v", name, err)
@@ -488,10 +488,10 @@ func TestJoiningNodeWaits(t *testing.T) {
 			t.Errorf("%v read: %v", c, err)
 		}
 	}
-	if err := n.Transfer(t.Context()); !errors.Is(err, ErrNotLeader) {
+	if err := n.Transfer(t.Context(), ""); !errors.Is(err, ErrNotLeader) {
 		t.Errorf("transfer: %v", err)
 	}
-	if err := n.Join(t.Context(), "n2", "elsewhere"); !errors.Is(err, ErrNotLeader) {
+	if err := n.Add(t.Context(), "n2", "elsewhere"); !errors.Is(err, ErrNotLeader) {
 		t.Errorf("join: %v", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
