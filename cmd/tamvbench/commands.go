@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -25,6 +26,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.AddCommand(
 		loadCommand("intent", "POST /v1/kernel/intent: signed text questions in English and Spanish.", stdout, intentLoad),
 		loadCommand("evidence", "evidence_record frames over TAP, each acknowledged when durable.", stdout, evidenceLoad),
+		clusterCommand(stdout, stderr),
+		failoverCommand(stdout, stderr),
 		qualityCommand(stdout),
 	)
 	root.SetArgs(args)
@@ -50,6 +53,7 @@ type settings struct {
 	warmup    time.Duration
 	transport string
 	pipeline  int
+	record    int
 	fsyncDir  string
 	output    string
 }
@@ -64,6 +68,8 @@ func (s settings) validate() error {
 		return tap.E("bench", tap.Invalid, "--warmup must be 0 to 1m")
 	case s.pipeline < 1 || s.pipeline > 256:
 		return tap.E("bench", tap.Invalid, "--pipeline must be 1 to 256")
+	case s.record < minRecord || s.record > maxRecord:
+		return tap.E("bench", tap.Invalid, "--record must be %d to %d bytes", minRecord, maxRecord)
 	case s.transport != "wss" && s.transport != "quic":
 		return tap.E("bench", tap.Invalid, "--transport must be wss or quic")
 	}
@@ -77,14 +83,7 @@ func validOutput(o string) error {
 	return nil
 }
 
-// load prepares one worker per outstanding request. stop releases what the
-// workers hold.
-type load func(ctx context.Context, s settings, site *site) (workers []worker, stop func(), err error)
-
-// worker sends one request and waits for its answer.
-type worker func(ctx context.Context) error
-
-func loadCommand(name, short string, stdout io.Writer, prepare load) *cobra.Command {
+func loadCommand(name, short string, stdout io.Writer, prepare preparation) *cobra.Command {
 	var s settings
 	c := &cobra.Command{Use: name, Short: short, Args: cobra.NoArgs}
 	f := c.Flags()
@@ -94,12 +93,11 @@ func loadCommand(name, short string, stdout io.Writer, prepare load) *cobra.Comm
 	f.DurationVar(&s.warmup, "warmup", time.Second, "load before the measurement begins")
 	f.StringVar(&s.fsyncDir, "fsync-dir", "", "folder whose fsync rate stands beside the figures; empty = the temporary folder")
 	f.StringVarP(&s.output, "output", "o", "table", "json or table")
-	s.transport, s.pipeline = "wss", 1
+	s.transport, s.pipeline, s.record = "wss", 1, 256
 	if name == "evidence" {
 		f.StringVar(&s.transport, "transport", "wss", "wss or quic")
 		f.IntVar(&s.pipeline, "pipeline", 1, "records outstanding per client")
-	} else {
-		s.transport = "wss"
+		f.IntVar(&s.record, "record", 256, "bytes of a record")
 	}
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if err := s.validate(); err != nil {
@@ -147,8 +145,11 @@ func show(w io.Writer, output string, report any) error {
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	v := reflect.ValueOf(report)
-	for i := range v.NumField() {
-		fmt.Fprintf(t, "%s\t%v\n", v.Type().Field(i).Tag.Get("json"), v.Field(i).Interface())
+	for _, f := range reflect.VisibleFields(v.Type()) {
+		if !f.Anonymous {
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			fmt.Fprintf(t, "%s\t%v\n", name, v.FieldByIndex(f.Index).Interface())
+		}
 	}
 	return t.Flush()
 }

@@ -9,6 +9,9 @@ import (
 	"tamv.internal/tamv/tap"
 )
 
+// fsyncSpan is how long, at most, the disk is measured beside a load.
+const fsyncSpan = time.Second
+
 // fsyncRate is how often per second this machine writes and syncs 4 KiB to a
 // file of its own in dir, one after the other: the rate at which a single
 // writer without batching could acknowledge. p50 is the median of one.

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strings"
 
+	"tamv.internal/tamv/cmd/tamvbench/load"
 	"tamv.internal/tamv/store/bookpi"
 	"tamv.internal/tamv/tap"
 	"tamv.internal/tamv/tap/client"
@@ -30,26 +31,30 @@ var questions = []string{
 	"¿Cuántos documentos puedo añadir a la vez?",
 }
 
+// preparation makes one worker per outstanding request. stop releases what the
+// workers hold; it is never nil.
+type preparation func(ctx context.Context, s settings, site *site) (workers []load.Worker, stop func(), err error)
+
 // intentLoad gives every client an identity and a connection of its own.
-func intentLoad(ctx context.Context, s settings, site *site) ([]worker, func(), error) {
+func intentLoad(ctx context.Context, s settings, site *site) ([]load.Worker, func(), error) {
 	var clients []*client.Client
 	stop := func() {
 		for _, c := range clients {
 			c.Close()
 		}
 	}
-	var workers []worker
-	for range s.clients {
-		keyID, key, err := site.enrol(ctx, tap.Citizen)
-		if err != nil {
-			return nil, stop, err
-		}
-		c, err := site.as(keyID, key)
+	var workers []load.Worker
+	citizens, err := site.enrolAll(ctx, s.clients, tap.Citizen)
+	if err != nil {
+		return nil, stop, err
+	}
+	for i, citizen := range citizens {
+		c, err := site.as(i, citizen)
 		if err != nil {
 			return nil, stop, err
 		}
 		clients = append(clients, c)
-		tenant, _, _ := strings.Cut(keyID, "/")
+		tenant, _, _ := strings.Cut(citizen.id, "/")
 		workers = append(workers, func(ctx context.Context) error { return askOnce(ctx, c, tenant) })
 	}
 	return workers, stop, nil
@@ -76,49 +81,67 @@ func askOnce(ctx context.Context, c *client.Client, tenant string) error {
 	return nil
 }
 
-// evidenceLoad gives every client an identity and a session of its own.
-func evidenceLoad(ctx context.Context, s settings, site *site) ([]worker, func(), error) {
+// evidenceLoad gives every client an identity and a session of its own; the
+// sessions are spread over the site's nodes.
+func evidenceLoad(ctx context.Context, s settings, site *site) ([]load.Worker, func(), error) {
 	var sessions []*client.Session
 	stop := func() {
 		for _, c := range sessions {
 			_ = c.Close() // the run is over; the node closes what is left
 		}
 	}
-	var workers []worker
-	for i := range s.clients {
-		keyID, key, err := site.enrol(ctx, tap.Device)
-		if err != nil {
-			return nil, stop, err
-		}
-		session, err := site.dial(ctx, s.transport, keyID, key)
+	devices, err := site.enrolAll(ctx, s.clients, tap.Device)
+	if err != nil {
+		return nil, stop, err
+	}
+	var workers []load.Worker
+	for i, d := range devices {
+		session, err := site.dial(ctx, s.transport, i, d)
 		if err != nil {
 			return nil, stop, err
 		}
 		sessions = append(sessions, session)
 		for range s.pipeline {
-			workers = append(workers, recordOnce(session, i))
+			next := records(i, s.record)
+			workers = append(workers, func(ctx context.Context) error { return recordOnce(ctx, session, next()) })
 		}
 	}
 	return workers, stop, nil
 }
 
-// recordOnce appends records of about 250 bytes, each one different.
-func recordOnce(session *client.Session, number int) worker {
-	n := 0
-	note := strings.Repeat("the door of the north hall was opened; ", 4)
-	return func(ctx context.Context) error {
-		n++
-		body := fmt.Appendf(nil, `{"action":"sensor.reading","outcome":"ok","data":{"sensor":%d,"reading":%d,"value":%d,"note":%q}}`, number, n, rand.Uint32(), note)
-		ack, err := session.Evidence(ctx, body)
-		if err != nil {
-			return err
-		}
-		var receipt struct {
-			EvidenceHash string `json:"evidenceHash"`
-		}
-		if err := json.Unmarshal(ack, &receipt); err != nil || len(receipt.EvidenceHash) != 2*bookpi.HashSize {
-			return tap.E("bench.evidence", tap.Internal, "an acknowledgement without an evidence hash")
-		}
-		return nil
+// The length of a record in bytes: what the fields of records need, and what a
+// frame carries besides.
+const (
+	minRecord = 160
+	maxRecord = 32 << 10
+)
+
+// records makes the readings of one sensor: each one different, and of exactly
+// size bytes.
+func records(sensor, size int) func() []byte {
+	const text = "the door of the north hall was opened; "
+	note := strings.Repeat(text, size/len(text)+1)
+	reading := 0
+	return func() []byte {
+		reading++
+		b := make([]byte, 0, size)
+		b = fmt.Appendf(b, `{"action":"sensor.reading","outcome":"ok","data":{"sensor":%d,"reading":%d,"value":%d,"note":"`, sensor, reading, rand.Uint32())
+		const end = `"}}`
+		b = append(b, note[:size-len(b)-len(end)]...)
+		return append(b, end...)
 	}
+}
+
+func recordOnce(ctx context.Context, session *client.Session, record []byte) error {
+	ack, err := session.Evidence(ctx, record)
+	if err != nil {
+		return err
+	}
+	var receipt struct {
+		EvidenceHash string `json:"evidenceHash"`
+	}
+	if err := json.Unmarshal(ack, &receipt); err != nil || len(receipt.EvidenceHash) != 2*bookpi.HashSize {
+		return tap.E("bench.evidence", tap.Internal, "an acknowledgement without an evidence hash")
+	}
+	return nil
 }

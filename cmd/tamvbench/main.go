@@ -1,13 +1,22 @@
 // Command tamvbench measures a running appliance over its real, signed
-// interface, and the quality of the models inside it.
+// interface, the appliance beside other systems, and the quality of the models
+// inside it.
 //
 //	tamvbench intent   --context FILE --clients N --duration D [-o json]
 //	tamvbench evidence --context FILE --clients N --duration D [-o json]
+//	tamvbench cluster  [--nodes 1,3] [--rounds N] [-o json]
+//	tamvbench failover [--rounds N] [-o json]
 //	tamvbench quality  --data DIR [-o json]
 //
 // A load is a closed loop: every client waits for its answer before it asks
 // again, so the rate is what the appliance gives, not what it is offered. Beside
 // every figure stands the machine's own fsync rate, because that is the limit.
+//
+// cluster and failover start the appliance themselves (`tamvd dev`), and the
+// peers by the program tamvpeers, which is a module of its own (bench/). Each
+// peer is measured between two measurements of the appliance, because machines
+// are noisy; its ratios are to these two. Peers that are not installed are named
+// as skipped.
 package main
 
 import (

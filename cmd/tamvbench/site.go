@@ -7,9 +7,11 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -25,7 +27,14 @@ import (
 type site struct {
 	config   client.Config // the operator's
 	operator *client.Client
+	nodes    []string // "https://HOST:PORT" of every node
 	enrolled []string
+}
+
+// identity is one enrolled for the run.
+type identity struct {
+	id  string // "TENANT/NAME"
+	key ed25519.PrivateKey
 }
 
 // openSite connects as the context's identity, which must be an operator.
@@ -38,6 +47,13 @@ func openSite(ctx context.Context, s settings) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
+	nodes, err := nodeAddresses(s.context)
+	if err != nil {
+		return nil, err
+	}
+	if len(nodes) == 0 {
+		nodes = []string{config.Address}
+	}
 	config.IdleConns = s.clients + 8
 	operator, err := client.New(config)
 	if err != nil {
@@ -46,8 +62,30 @@ func openSite(ctx context.Context, s settings) (*site, error) {
 	if _, err := operator.Do(ctx, "GET", "/v1/identities/me", nil, nil); err != nil {
 		return nil, err
 	}
-	return &site{config: config, operator: operator}, nil
+	return &site{config: config, operator: operator, nodes: nodes}, nil
 }
+
+// nodeAddresses reads the addresses of all nodes from a context file that the
+// client package has read already; an empty path is TAMV_CONTEXT's.
+func nodeAddresses(path string) ([]string, error) {
+	if path == "" {
+		path = os.Getenv(client.ContextVariable)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, tap.Wrap("bench.context", tap.Invalid, err, "%s cannot be read", path)
+	}
+	var c struct {
+		Addresses []string `json:"addresses"`
+	}
+	if err := json.Unmarshal(raw, &c); err != nil {
+		return nil, tap.Wrap("bench.context", tap.Invalid, err, "%s is no context file", path)
+	}
+	return c.Addresses, nil
+}
+
+// node is the address that client number uses: clients are spread over all.
+func (s *site) node(number int) string { return s.nodes[number%len(s.nodes)] }
 
 // close revokes the identities of the run.
 func (s *site) close() {
@@ -61,11 +99,54 @@ func (s *site) close() {
 	s.operator.Close()
 }
 
-// enrol makes an identity with a key that lives as long as this process.
-func (s *site) enrol(ctx context.Context, role tap.Role) (keyID string, key ed25519.PrivateKey, err error) {
+// enrolAll makes identities with keys that live as long as this process, and
+// returns once every node knows them.
+func (s *site) enrolAll(ctx context.Context, n int, role tap.Role) ([]identity, error) {
+	var all []identity
+	for range n {
+		one, err := s.enrol(ctx, role)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, one)
+	}
+	for number, address := range s.nodes {
+		if err := s.awaitIdentity(ctx, address, s.enrolled[len(s.enrolled)-1]); err != nil {
+			return nil, tap.Wrap("bench.enrol", tap.Unavailable, err, "node %d of %d does not know the clients", number+1, len(s.nodes))
+		}
+	}
+	return all, nil
+}
+
+// awaitIdentity asks one node for the last identity until it is there: a
+// follower may be a moment behind the node that enrolled it.
+func (s *site) awaitIdentity(ctx context.Context, address, name string) error {
+	c, err := client.New(client.Config{Address: address, CA: s.config.CA, KeyID: s.config.KeyID, Key: s.config.Key})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		_, err := c.Do(ctx, "GET", "/v1/identities/"+name, nil, nil)
+		if !tap.IsKind(err, tap.NotFound) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-tick.C:
+		}
+	}
+}
+
+func (s *site) enrol(ctx context.Context, role tap.Role) (identity, error) {
 	public, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
-		return "", nil, tap.Wrap("bench.enrol", tap.Internal, err, "no key")
+		return identity{}, tap.Wrap("bench.enrol", tap.Internal, err, "no key")
 	}
 	id := uuid.New()
 	name := fmt.Sprintf("bench-%x", id[:8])
@@ -73,23 +154,21 @@ func (s *site) enrol(ctx context.Context, role tap.Role) (keyID string, key ed25
 		"name": name, "publicKey": base64.StdEncoding.EncodeToString(public), "roles": []tap.Role{role},
 	})
 	if err != nil {
-		return "", nil, err
+		return identity{}, err
 	}
 	s.enrolled = append(s.enrolled, name)
 	tenant, _, _ := strings.Cut(s.config.KeyID, "/")
-	return tenant + "/" + name, key, nil
+	return identity{tenant + "/" + name, key}, nil
 }
 
-// as is a client with an identity of its own on shared settings.
-func (s *site) as(keyID string, key ed25519.PrivateKey) (*client.Client, error) {
-	config := s.config
-	config.KeyID, config.Key, config.Retries = keyID, key, -1
-	return client.New(config)
+// as is client number, with an identity of its own. It talks to one node only.
+func (s *site) as(number int, who identity) (*client.Client, error) {
+	return client.New(client.Config{Address: s.node(number), CA: s.config.CA, KeyID: who.id, Key: who.key, Retries: -1, IdleConns: s.config.IdleConns})
 }
 
-// dial opens a TAP session.
-func (s *site) dial(ctx context.Context, transport, keyID string, key ed25519.PrivateKey) (*client.Session, error) {
-	address, err := url.Parse(s.config.Address)
+// dial opens the TAP session of client number.
+func (s *site) dial(ctx context.Context, transport string, number int, who identity) (*client.Session, error) {
+	address, err := url.Parse(s.node(number))
 	if err != nil {
 		return nil, tap.Wrap("bench.dial", tap.Invalid, err, "the context's address is no URL")
 	}
@@ -97,7 +176,7 @@ func (s *site) dial(ctx context.Context, transport, keyID string, key ed25519.Pr
 	if transport == "wss" {
 		target.Path = "/tap"
 	}
-	return client.Dial(ctx, client.SessionConfig{URL: target.String(), TLS: &tls.Config{RootCAs: s.config.CA}, KeyID: keyID, Key: key})
+	return client.Dial(ctx, client.SessionConfig{URL: target.String(), TLS: &tls.Config{RootCAs: s.config.CA}, KeyID: who.id, Key: who.key})
 }
 
 // usage is what the appliance has used so far, by its own metrics.
