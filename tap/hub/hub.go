@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/google/uuid"
@@ -168,6 +170,23 @@ func (h *Hub) Committed(tenant, room, from string, id uuid.UUID, o Outcome) {
 	h.mu.Unlock()
 	if r != nil {
 		r.deliver(id, from, o.Sequence, o.Data)
+	}
+}
+
+// Replaced tells the hub that the whole replicated state was replaced by a newer
+// one, as when a member that was away is given a snapshot: what was committed in
+// between is not told one by one. Every subscriber gets a gap and a snapshot.
+func (h *Hub) Replaced() {
+	h.mu.Lock()
+	rooms := slices.Collect(maps.Values(h.rooms))
+	h.mu.Unlock()
+	for _, r := range rooms {
+		r.mu.Lock()
+		if r.based {
+			r.resynchronise(r.durable)
+			r.based = false // the next snapshot says where the stream goes on
+		}
+		r.mu.Unlock()
 	}
 }
 

@@ -384,6 +384,29 @@ func TestCommittedElsewhere(t *testing.T) {
 	n.Committed("main", "an-empty-room", "beto", uuid.New(), hub.Outcome{Sequence: 1})
 }
 
+// A state that is replaced as a whole is told once, with all that it holds.
+func TestReplacedState(t *testing.T) {
+	n := newNode(t, hub.Limits{})
+	r, _ := n.rawDial(t, "ana")
+	r.enter(tap.Subscribe{Room: "plaza"})
+	n.ledger.mu.Lock()
+	n.ledger.rooms["plaza"] = [][]byte{[]byte("1"), []byte("2"), []byte("3")}
+	n.ledger.mu.Unlock()
+	n.Replaced()
+	r.expect(tap.TypeGap, nil)
+	var s tap.Snapshot
+	r.expect(tap.TypeSnapshot, &s)
+	if s.Durable != 3 || string(s.State) != "[1,2,3]" {
+		t.Errorf("snapshot %+v", s)
+	}
+	n.Committed("main", "plaza", "beto", uuid.New(), hub.Outcome{Sequence: 4, Data: []byte("4")})
+	var e tap.Event
+	r.expect(tap.TypeDreamSpaceSync, &e)
+	if e.Durable != 4 {
+		t.Errorf("got %+v", e)
+	}
+}
+
 // Whenever a subscription begins while actions are committed, its snapshot and
 // its stream together hold each action exactly once, in order.
 func TestSnapshotAndStreamMeet(t *testing.T) {
