@@ -390,7 +390,7 @@ func TestReplacedState(t *testing.T) {
 	r, _ := n.rawDial(t, "ana")
 	r.enter(tap.Subscribe{Room: "plaza"})
 	n.ledger.mu.Lock()
-	n.ledger.rooms["plaza"] = [][]byte{[]byte("1"), []byte("2"), []byte("3")}
+	n.ledger.rooms["plaza"] = []json.RawMessage{[]byte("1"), []byte("2"), []byte("3")}
 	n.ledger.mu.Unlock()
 	n.Replaced()
 	r.expect(tap.TypeGap, nil)
