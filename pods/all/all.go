@@ -8,6 +8,7 @@ import (
 	"tamv.internal/tamv/pods/anubis"
 	"tamv.internal/tamv/pods/bookpi"
 	"tamv.internal/tamv/pods/chat"
+	"tamv.internal/tamv/pods/cluster"
 	"tamv.internal/tamv/pods/isabella"
 	"tamv.internal/tamv/pods/memory"
 	"tamv.internal/tamv/pods/spatial"
@@ -25,6 +26,7 @@ type Deps struct {
 	Ledger      store.Ledger
 	Checkpoints *bookpi.Checkpointer // over Ledger
 	VerifierKey string
+	Cluster     cluster.Config
 	// Guards receives the guard of every pod that takes part in intents, by
 	// name, so that its routes and its part of an intent share one breaker.
 	Guards map[string]*pods.Guard
@@ -48,6 +50,7 @@ func Pods(d Deps) []pods.Pod {
 			Classifier: d.Classifier, Memory: d.Memory, Threshold: d.Threshold, Capabilities: capabilities, Active: d.Active,
 		}),
 		anubis.Pod{},
+		cluster.New(d.Cluster),
 		d.Memory,
 		bookpi.New(bookpi.Config{Ledger: d.Ledger, Checkpoints: d.Checkpoints, VerifierKey: d.VerifierKey}),
 	)

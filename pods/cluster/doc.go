@@ -1,0 +1,51 @@
+// Package cluster is what operators do with the members of a site: see them,
+// invite, remove and promote them, and hand over leadership. It also takes in
+// the machines that were invited.
+//
+// # Desired state
+//
+// The pod writes records and touches no replication: which nodes shall be
+// members, and whether they shall vote. The leader makes replication follow. The
+// [Directory] is the records in memory, fed by the store inside Apply; the
+// leader waits for [Directory.Changed], and links between nodes ask it whom to
+// trust. A node that was removed stays removed: neither its name nor its key is
+// ever a member again.
+//
+// The records, JSON, are in the space [Space] of the site's own tenant; the
+// operators of other tenants are refused. Times are microseconds since the Unix
+// epoch.
+//
+//	cluster, member, NODE      [Member]
+//	cluster, removed, NODE     [Removal]
+//	cluster, invitation, ID    [Invitation], expires
+//
+// # Invitations
+//
+// An invitation is good for one machine and until it expires, at most a day. Its
+// secret is derived from the site's key and the id of the request that made it,
+// so that a repeated request gets the same token on any node, and is stored as a
+// SHA-256 only. A machine that joins sends the secret with a certificate request
+// (PKCS#10), which proves that it holds its key. In one batch the invitation
+// becomes used and the member's record is created. The answer holds the site's
+// keys. If it is lost, the same machine, with the same name, key and address, may
+// ask again until the invitation expires; to anybody else it is used.
+//
+// # What the ledger knows
+//
+// cluster.invite, cluster.withdraw, cluster.join, cluster.remove,
+// cluster.promote, cluster.transfer, cluster.member (a node's own record),
+// cluster.recover and cluster.link. A machine that presents a real invitation
+// and is refused leaves its entry at once; those with an unknown secret, and
+// links that were refused, are counted and written every five seconds by
+// [Refusals], at most 64 kinds of them, so that a stranger cannot flood the
+// ledger.
+//
+// # Errors
+//
+// A join is Forbidden with code invitation_unknown, invitation_expired,
+// invitation_used or invitation_node, and a Conflict with code member_exists,
+// member_removed, address_taken, key_known, version or too_many. Removing is a
+// Conflict with code last_voter, quorum or too_late (it was removed already),
+// and promoting with code not_observer. Any operation for the members by
+// somebody from another tenant is Forbidden with code tenant.
+package cluster
