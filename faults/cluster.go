@@ -103,17 +103,25 @@ func (s *Site) Remove(ctx context.Context, n *Node) error {
 	if _, err := s.Ask(ctx, "DELETE", "/v1/cluster/members/"+url.PathEscape(n.Name), nil, nil); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	s.removed[n.Name] = true
-	s.mu.Unlock()
+	s.Forget(n)
 	return n.Kill()
 }
 
-// Settle heals the network, starts what does not run, and waits until every member
-// has at least what any of them had.
+// Forget no longer counts a node as a member.
+func (s *Site) Forget(n *Node) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.removed[n.Name] = true
+}
+
+// Settle heals the network, starts what was killed, and waits until every member
+// has at least what any of them had. A node that ended by itself is an error.
 func (s *Site) Settle(ctx context.Context) error {
 	s.Network.Heal()
 	for _, n := range s.Members() {
+		if err := n.Died(); err != nil {
+			return err
+		}
 		if n.Running() {
 			continue
 		}

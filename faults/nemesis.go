@@ -24,6 +24,13 @@ func Scenarios() []Scenario {
 		{"every link is slow", slowLinks},
 		{"links flap", flappingLinks},
 		{"clocks jump a day", jumpClocks},
+		{"full disk of the leader", fullDisk},
+		{"flipped bytes in a log", damage(logFiles)},
+		{"flipped bytes in a state", damage(stateFiles)},
+		{"flipped bytes in a ledger", damage(ledgerFiles)},
+		{"kill -9 during an install", killDuringInstall},
+		{"three members, five, three", growAndShrink},
+		{"a dead member is replaced", replaceDead},
 	}
 }
 

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -85,7 +86,11 @@ func ServeChild(run func(ctx context.Context, s Spec, now func() time.Time, read
 type Process struct {
 	Spec Spec
 	Log  string // file that collects what the process writes to standard error
+	// Binary is what runs; empty = this binary. Another one is the same harness
+	// with nodes of another release.
+	Binary string
 
+	asked  bool // to end, by the harness
 	cmd    *exec.Cmd
 	stdin  io.Closer
 	ready  chan struct{} // closed once the node serves
@@ -93,8 +98,8 @@ type Process struct {
 	err    error         // how it ended; valid once exited is closed
 }
 
-// Start starts the process by running this binary again. It does not wait until
-// the node serves; see [Process.Ready].
+// Start starts the process. It does not wait until the node serves; see
+// [Process.Ready].
 func (p *Process) Start(a Action) error {
 	if p.Running() {
 		return errors.New("faults: the process runs already")
@@ -112,7 +117,7 @@ func (p *Process) Start(a Action) error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(os.Args[0])
+	cmd := exec.Command(cmp.Or(p.Binary, os.Args[0]))
 	cmd.Env = append(os.Environ(), childVariable+"=1")
 	cmd.Stderr = log
 	// A group of its own: when the harness dies while the process is stopped,
@@ -129,6 +134,7 @@ func (p *Process) Start(a Action) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
+	p.asked = false
 	p.cmd, p.stdin, p.ready, p.exited = cmd, stdin, make(chan struct{}), make(chan struct{})
 	go p.watch(cmd, stdout)
 	_, err = stdin.Write(append(line, '\n'))
@@ -161,6 +167,15 @@ func (p *Process) Running() bool {
 	}
 }
 
+// Died says how a process ended that nobody asked to; nil when it runs, or was
+// killed or stopped, or never started.
+func (p *Process) Died() error {
+	if p.exited == nil || p.asked || p.Running() {
+		return nil
+	}
+	return fmt.Errorf("faults: %s ended by itself: %v\n%s", p.Spec.Node, p.err, p.Tail())
+}
+
 // Ready waits until the node serves. The error says how the process ended, or
 // that ctx did.
 func (p *Process) Ready(ctx context.Context) error {
@@ -182,6 +197,7 @@ func (p *Process) Kill() error {
 	if !p.Running() {
 		return nil
 	}
+	p.asked = true
 	err := p.signal(syscall.SIGKILL)
 	<-p.exited
 	p.stdin.Close()
@@ -195,6 +211,7 @@ func (p *Process) Stop(ctx context.Context) error {
 	if !p.Running() {
 		return nil
 	}
+	p.asked = true
 	if err := p.signal(syscall.SIGTERM); err != nil {
 		return errors.Join(err, p.Kill())
 	}

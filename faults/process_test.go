@@ -88,7 +88,7 @@ func TestProcessLives(t *testing.T) {
 	if err := errors.Join(stopped, p.Resume(), p.Stop(within(t, patience))); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(p.Start(Run), p.Ready(within(t, patience)), p.Kill()); err != nil || p.Running() {
+	if err := errors.Join(p.Start(Run), p.Ready(within(t, patience)), p.Kill()); err != nil || p.Running() || p.Died() != nil {
 		t.Fatalf("a second life: %v", err)
 	}
 	if got, want := p.Tail(), "join secret\nrun \n"; got != want {
@@ -106,6 +106,9 @@ func TestProcessThatEnds(t *testing.T) {
 	}
 	if err := p.Stop(t.Context()); err != nil {
 		t.Errorf("it is gone: %v", err)
+	}
+	if err := p.Died(); err == nil || !strings.Contains(err.Error(), "no strings") {
+		t.Errorf("it ended by itself: %v", err)
 	}
 }
 

@@ -50,6 +50,7 @@ type Site struct {
 	mu       sync.Mutex // guards all below
 	nodes    []*Node    // in the order of their numbers, the removed ones too
 	removed  map[string]bool
+	small    *Node                    // whose folder is a small disk
 	people   map[string]client.Config // identities by name; the operator is one
 	sessions map[[2]string]*client.Client
 }
@@ -108,6 +109,15 @@ func advertiseHost(number int) string { return fmt.Sprintf("127.0.0.%d", 110+num
 // Add makes one more node a member and waits until it votes. The first node founds
 // the site.
 func (s *Site) Add(ctx context.Context) (*Node, error) {
+	n, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return n, s.join(ctx, n)
+}
+
+// begin starts the process of one more node, and does not wait for it.
+func (s *Site) begin(ctx context.Context) (*Node, error) {
 	number := len(s.Nodes()) + 1
 	name := "n" + strconv.Itoa(number)
 	port := strconv.Itoa(s.port)
@@ -134,15 +144,20 @@ func (s *Site) Add(ctx context.Context) (*Node, error) {
 		return nil, err
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.nodes = append(s.nodes, n)
-	s.mu.Unlock()
+	return n, nil
+}
+
+// join waits until a node that was begun serves and is a member.
+func (s *Site) join(ctx context.Context, n *Node) error {
 	if err := n.await(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	if number == 1 {
-		return n, s.adoptOperator(n)
+	if n == s.Nodes()[0] {
+		return s.adoptOperator(n)
 	}
-	return n, s.awaitVoter(ctx, name)
+	return s.awaitVoter(ctx, n.Name)
 }
 
 // await waits until the node serves.
@@ -266,9 +281,11 @@ func (s *Site) Ask(ctx context.Context, method, path string, body, v any) (*clie
 // Close ends every process and the network, and says what did not end in order.
 func (s *Site) Close() error {
 	var errs []error
+	s.mu.Lock()
 	for _, c := range s.sessions {
 		c.Close()
 	}
+	s.mu.Unlock()
 	var all sync.WaitGroup
 	var mu sync.Mutex
 	for _, n := range s.Nodes() {

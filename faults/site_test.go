@@ -9,12 +9,19 @@ import (
 // found makes a site that ends with the test.
 func found(t *testing.T, nodes int) *Site {
 	t.Helper()
+	return foundIn(t, t, t.TempDir(), nodes)
+}
+
+// foundIn makes a site for a test that ends with its owner, which may be the test
+// around it.
+func foundIn(t, owner testing.TB, dir string, nodes int) *Site {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	s, err := NewSite(ctx, t.TempDir(), nodes)
-	t.Cleanup(func() {
+	s, err := NewSite(ctx, dir, nodes)
+	owner.Cleanup(func() {
 		if err := s.Close(); err != nil {
-			t.Errorf("closing the site: %v", err)
+			owner.Errorf("closing the site: %v", err)
 		}
 	})
 	if err == nil {
