@@ -215,16 +215,6 @@ func (s *Site) Members() []*Node {
 	return slices.DeleteFunc(slices.Clone(s.nodes), func(n *Node) bool { return s.removed[n.Name] })
 }
 
-// Node finds a node by its name.
-func (s *Site) Node(name string) *Node {
-	for _, n := range s.Nodes() {
-		if n.Name == name {
-			return n
-		}
-	}
-	return nil
-}
-
 // Client is an identity's connection to one node.
 func (s *Site) Client(who string, n *Node) *client.Client {
 	s.mu.Lock()

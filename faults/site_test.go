@@ -2,6 +2,10 @@ package faults
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 )
@@ -57,4 +61,33 @@ func TestOneNodeKeepsItsWord(t *testing.T) {
 		}
 		t.Logf("%+v", row)
 	}
+}
+
+// A node that comes back with the state of an hour ago has lost what it
+// acknowledged since. If the harness did not see that, it would see nothing.
+func TestHarnessSeesLoss(t *testing.T) {
+	s := found(t, 1)
+	n := s.Nodes()[0]
+	backup := filepath.Join(t.TempDir(), "backup")
+	row := s.Try(t.Context(), Scenario{"rolled back", func(ctx context.Context, t *Trial) error {
+		if err := errors.Join(n.Kill(), os.CopyFS(backup, os.DirFS(n.Spec.Data)), restart(ctx, n), t.Recovered(ctx, "the copy")); err != nil {
+			return err
+		}
+		t.Wait(ctx, 1)
+		if err := errors.Join(n.Kill(), os.RemoveAll(n.Spec.Data), os.CopyFS(n.Spec.Data, os.DirFS(backup))); err != nil {
+			return err
+		}
+		// Keys must be their owner's alone.
+		err := filepath.WalkDir(n.Spec.Data, func(path string, e fs.DirEntry, err error) error {
+			if err == nil && !e.IsDir() {
+				err = os.Chmod(path, 0o600)
+			}
+			return err
+		})
+		return errors.Join(err, os.Chmod(n.Spec.Data, 0o700), restart(ctx, n), t.Recovered(ctx, "the roll back"))
+	}}, "rolledback", 1, 300*time.Millisecond, 1)
+	if row.Failure != "" || row.Verdict.Lost == 0 || row.Verdict.Stale == 0 || row.Good() {
+		t.Errorf("%+v", row)
+	}
+	t.Logf("%+v", row.Verdict)
 }
