@@ -116,7 +116,10 @@ func (p *packApply) apply(b *Batch) (any, error) {
 	} else if raw != nil {
 		return repeated(b, raw)
 	}
-	version, changes := p.meta.version, len(p.changes)
+	if refusal := b.admitted(p.meta.cluster); refusal != nil {
+		return refusal, nil
+	}
+	version, cluster, changes := p.meta.version, p.meta.cluster, len(p.changes)
 	var appended []uint64
 	for i := range b.Ops {
 		number, refusal, err := p.op(&b.Ops[i])
@@ -124,7 +127,7 @@ func (p *packApply) apply(b *Batch) (any, error) {
 			return nil, err
 		}
 		if refusal != nil {
-			p.meta.version, p.changes = version, p.changes[:changes]
+			p.meta.version, p.meta.cluster, p.changes = version, cluster, p.changes[:changes]
 			return refusal, nil
 		}
 		if b.Ops[i].Type == OpAppend {
@@ -150,8 +153,22 @@ func (p *packApply) op(op *Op) (number uint64, refusal, err error) {
 		number, err = p.append(op)
 	case OpPost:
 		refusal, err = p.post(op)
+	case OpRaise:
+		err = p.raise(op)
+	default:
+		refusal, err = p.nextOp(op)
 	}
 	return number, refusal, err
+}
+
+// raise opens the operations of a version. From here on the log may hold what
+// an older release cannot apply, so that one stops.
+func (p *packApply) raise(op *Op) error {
+	if op.Number > int64(Version) {
+		return fmt.Errorf("store: log entry %d raises the cluster to version %d; this release knows %d: start a newer one", p.meta.applied, op.Number, Version)
+	}
+	p.meta.cluster = max(p.meta.cluster, uint32(op.Number))
+	return nil
 }
 
 func (p *packApply) record(k Key) (record, bool, error) {
@@ -347,7 +364,7 @@ func (s *Store) publish(p *packApply) {
 		s.ledger.append(r, p.leaves[i], &p.meta.tree)
 		s.pending += len(r.Entry) + len(r.Payload)
 	}
-	p.meta.block = s.meta.block
+	p.meta.onDisk = s.meta.onDisk
 	s.meta = p.meta
 	if p.due != 0 {
 		s.nextExpiry = min(s.nextExpiry, p.due)

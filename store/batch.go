@@ -51,7 +51,7 @@ type Receipt struct {
 // OpType is the kind of an operation. The numbers are on disk: append-only.
 type OpType uint8
 
-// The eight operations.
+// The operations of version 1.
 const (
 	OpPut    OpType = 1 // set Key to Value
 	OpCreate OpType = 2 // set Key to Value; conflict when it exists
@@ -61,6 +61,7 @@ const (
 	OpPost   OpType = 6 // add Amount of Currency to the account at Key; all posts of a batch sum to zero per currency
 	OpCheck  OpType = 7 // conflict unless Key is at version Number (0 = absent)
 	OpExpire OpType = 8 // remove Key when the machine's clock reaches Number
+	OpRaise  OpType = 9 // raise the cluster version to Number; it has no Key
 )
 
 // Op is one operation. Use the constructors; which fields count depends on the
@@ -101,6 +102,10 @@ func Check(k Key, version uint64) Op { return Op{Type: OpCheck, Key: k, Number: 
 // Expire removes the key once the machine's clock reaches at (microseconds).
 // A later Put of the key without Expire keeps it for good.
 func Expire(k Key, at int64) Op { return Op{Type: OpExpire, Key: k, Number: at} }
+
+// Raise raises the cluster version to n; a cluster that is as high stays. Every
+// member must know n: one that does not halts.
+func Raise(n uint32) Op { return Op{Type: OpRaise, Number: int64(n)} }
 
 // Item is one record seen through a View.
 type Item struct {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"math"
 
 	"tamv.internal/tamv/store/bookpi"
 	"tamv.internal/tamv/tap"
@@ -59,12 +60,12 @@ func appendBytes[T string | []byte](buf []byte, field T) []byte {
 func (op *Op) append(buf []byte) []byte {
 	buf = append(buf, byte(op.Type))
 	buf = appendBytes(buf, string(op.Key))
-	switch op.Type {
-	case OpPut, OpCreate, OpAppend:
+	switch op.Type.properties().fields {
+	case fieldsValue:
 		buf = appendBytes(buf, op.Value)
-	case OpAdd, OpCheck, OpExpire:
+	case fieldsNumber:
 		buf = binary.AppendVarint(buf, op.Number)
-	case OpPost:
+	case fieldsPosting:
 		buf = appendBytes(buf, op.Currency)
 		buf = appendBytes(buf, op.Amount.encode())
 	}
@@ -132,11 +133,17 @@ func currency(s string) bool {
 }
 
 func (op *Op) validate(tenant string) error {
+	if op.Type == OpRaise {
+		if op.Key != "" || op.Number < 1 || op.Number > math.MaxUint32 {
+			return tap.E("store.op", tap.Invalid, "a raise of the cluster version to %d", op.Number)
+		}
+		return nil
+	}
 	if err := op.Key.validate(tenant); err != nil {
 		return err
 	}
 	switch {
-	case op.Type < OpPut || op.Type > OpExpire:
+	case op.Type.properties().since == 0:
 		return tap.E("store.op", tap.Invalid, "unknown operation %d", op.Type)
 	case len(op.Value) > MaxValueBytes:
 		return tap.E("store.op", tap.Invalid, "a value of %d bytes is larger than %d", len(op.Value), MaxValueBytes).WithCode("too_large")
@@ -186,6 +193,9 @@ func parseBatch(body []byte) (Batch, error) {
 			Actor: string(r.bytes()), Action: string(r.bytes()), Outcome: string(r.bytes()), Payload: r.bytes(),
 		})
 	}
+	if r.newer != 0 {
+		return Batch{}, errNewer(r.newer)
+	}
 	if r.bad || len(r.rest) != 0 {
 		return Batch{}, tap.E("store.command", tap.Invalid, "a malformed batch in the log")
 	}
@@ -195,8 +205,9 @@ func parseBatch(body []byte) (Batch, error) {
 // fieldReader takes length-prefixed fields off a buffer; after the first bad
 // one everything reads as empty and bad stays set.
 type fieldReader struct {
-	rest []byte
-	bad  bool
+	rest  []byte
+	bad   bool
+	newer OpType // the operation that this release does not know, if any; 0 is none
 }
 
 func (r *fieldReader) fail() { r.rest, r.bad = nil, true }
@@ -260,12 +271,18 @@ func (r *fieldReader) op() Op {
 	op := Op{Type: OpType(r.rest[0])}
 	r.rest = r.rest[1:]
 	op.Key = Key(r.bytes())
-	switch op.Type {
-	case OpPut, OpCreate, OpAppend:
+	known := op.Type.properties()
+	if known.since == 0 {
+		r.newer = op.Type
+		r.fail()
+		return op
+	}
+	switch known.fields {
+	case fieldsValue:
 		op.Value = r.bytes()
-	case OpAdd, OpCheck, OpExpire:
+	case fieldsNumber:
 		op.Number = r.varint()
-	case OpPost:
+	case fieldsPosting:
 		op.Currency = string(r.bytes())
 		amount, ok := decodeAmount(r.bytes())
 		if !ok {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -51,11 +52,13 @@ func TestSnapshotAndRestore(t *testing.T) {
 	}
 	hash, _ := m.StateHash()
 	m.ok(batch(Put(key("after"), nil)))
-	var buf bytes.Buffer
-	if _, err := snapshot.WriteTo(&buf); err != nil {
-		t.Fatal(err)
+	folder := t.TempDir()
+	files, err := snapshot.WriteTo(folder)
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
 	}
 	snapshot.Release()
+	checkFiles(t, folder, files)
 
 	resets := 0
 	dir := t.TempDir()
@@ -68,17 +71,22 @@ func TestSnapshotAndRestore(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	altered := bytes.Clone(buf.Bytes())
-	altered[len(altered)/2] ^= 1
-	for name, bad := range map[string][]byte{"altered": altered, "cut": buf.Bytes()[:buf.Len()-1], "empty": nil} {
-		if err := s.Restore(bytes.NewReader(bad)); !errors.Is(err, ErrDamaged) {
+	whole, err := os.ReadFile(filepath.Join(folder, files[0].Name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	altered := bytes.Clone(whole)
+	at := bytes.Index(altered, []byte(key("299")))
+	altered[at] ^= 1
+	for name, bad := range map[string][]byte{"altered": altered, "cut": whole[:len(whole)-1], "empty": nil} {
+		if err := s.Restore(folderOf(t, bad)); !errors.Is(err, ErrDamaged) {
 			t.Fatalf("%s snapshot: %v", name, err)
 		}
 	}
 	if s.Applied() != 0 || resets != 0 {
 		t.Fatal("a bad snapshot changed the state")
 	}
-	if err := s.Restore(bytes.NewReader(buf.Bytes())); err != nil {
+	if err := s.Restore(folder); err != nil {
 		t.Fatal(err)
 	}
 	restored := &machine{s, t, s.Applied(), s.Clock()}
@@ -90,6 +98,31 @@ func TestSnapshotAndRestore(t *testing.T) {
 	}
 	restored.ok(batch(Put(key("goes on"), nil)))
 	checkLedger(t, restored)
+	checkFiles(t, folder, files)
+}
+
+// folderOf is the folder of a snapshot with one part.
+func folderOf(t *testing.T, part []byte) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, partName(0)), part, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// checkFiles compares a snapshot's folder with its list of files.
+func checkFiles(t *testing.T, dir string, files []File) {
+	t.Helper()
+	for _, f := range files {
+		raw, err := os.ReadFile(filepath.Join(dir, f.Name))
+		if err != nil || int64(len(raw)) != f.Size || sha256.Sum256(raw) != f.Sum {
+			t.Fatalf("%s is not as listed: %v", f.Name, err)
+		}
+	}
+	if in, err := os.ReadDir(dir); err != nil || len(in) != len(files) {
+		t.Fatalf("%d files in the folder, %d listed: %v", len(in), len(files), err)
+	}
 }
 
 func TestDamageIsNamedOnOpen(t *testing.T) {

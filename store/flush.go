@@ -1,7 +1,9 @@
 package store
 
 import (
+	"bytes"
 	"context"
+	"iter"
 	"maps"
 	"slices"
 	"time"
@@ -78,14 +80,20 @@ func (s *Store) StopWaiting() {
 // flush is one transaction's worth of work, taken from the store under its
 // lock.
 type flush struct {
-	writes   *layer
-	tiles    map[tileKey][]byte
-	starts   []uint64
-	blocks   [][]byte
-	segments map[uint64][]byte // indexes of segments that are now sealed
-	meta     meta
-	metaRaw  []byte
-	pending  int
+	writes  *layer
+	tiles   map[tileKey][]byte
+	starts  []uint64
+	blocks  [][]byte
+	first   uint64 // position of the tail's first entry
+	meta    meta
+	pending int
+	sealed  uint64        // how many segments were sealed before
+	seals   []segmentInfo // of those that this flush seals
+}
+
+// openFrom is where the open segment starts once the flush is done.
+func (f *flush) openFrom() uint64 {
+	return f.meta.tree.Size() / segmentEntries * segmentEntries
 }
 
 // Flush writes everything applied so far to the database file in one fsynced
@@ -116,49 +124,27 @@ func (s *Store) beginFlush() (*flush, error) {
 	if s.closed || s.meta.applied == s.flushed && s.active.empty() {
 		return nil, nil
 	}
-	f := &flush{writes: s.active, tiles: s.ledger.tiles, meta: s.meta, pending: s.pending, segments: map[uint64][]byte{}}
+	f := &flush{
+		writes: s.active, tiles: s.ledger.tiles, meta: s.meta, pending: s.pending,
+		first: s.ledger.first, sealed: uint64(len(s.ledger.sealed)),
+	}
 	f.starts, f.blocks = blocks(s.ledger.first, s.ledger.tail)
-	size := s.meta.tree.Size()
-	for segment := s.ledger.segment; (segment+1)*segmentEntries <= size; segment++ {
-		f.segments[segment] = sealedIndex(s.ledger.recent, segment)
-	}
-	f.meta.block = openStart(f.starts, f.blocks, size)
-	raw, err := f.meta.encode()
-	if err != nil {
-		return nil, tap.Wrap("store.flush", tap.Internal, err, "the meta record cannot be encoded")
-	}
-	f.metaRaw = raw
+	f.meta.onDisk.block = openStart(f.starts, f.blocks, s.meta.tree.Size())
 	s.flushing, s.flushingTiles = s.active, s.ledger.tiles
 	s.active, s.ledger.tiles = newLayer(), map[tileKey][]byte{}
 	return f, nil
 }
 
+// write makes the flush durable: first the files of segments that are full,
+// then everything else and the word that those files count, in one
+// transaction. After a crash in between the segment is sealed again, to the
+// same bytes.
 func (s *Store) write(f *flush) error {
-	err := s.db.Update(func(tx *bolt.Tx) error {
-		for b, writes := range f.writes.writes {
-			if err := putAll(tx.Bucket([]byte(bucketNames[b])), writes); err != nil {
-				return err
-			}
+	err := guarded(nil, func() error {
+		if err := s.sealSegments(f); err != nil {
+			return err
 		}
-		entries := tx.Bucket([]byte(bucketNames[bucketBlocks]))
-		entries.FillPercent = 0.95 // positions only grow
-		for i, start := range f.starts {
-			if err := entries.Put(u64(start), f.blocks[i]); err != nil {
-				return err
-			}
-		}
-		tiles := tx.Bucket([]byte(bucketNames[bucketTiles]))
-		for key, tile := range f.tiles {
-			if err := tiles.Put([]byte(key.encode()), tile); err != nil {
-				return err
-			}
-		}
-		for segment, index := range f.segments {
-			if err := tx.Bucket([]byte(bucketNames[bucketSegments])).Put(u64(segment), index); err != nil {
-				return err
-			}
-		}
-		return tx.Bucket([]byte(bucketNames[bucketMeta])).Put([]byte(metaKey), f.metaRaw)
+		return s.db.Update(f.commit)
 	})
 	if err != nil {
 		return tap.Wrap("store.flush", tap.Unavailable, err, "the state cannot be written to disk")
@@ -166,16 +152,106 @@ func (s *Store) write(f *flush) error {
 	return nil
 }
 
-// putAll writes in key order, which bbolt turns into sequential pages.
-func putAll(b *bolt.Bucket, writes map[string][]byte) error {
-	for _, k := range slices.Sorted(maps.Keys(writes)) {
-		var err error
-		if v := writes[k]; v != nil {
-			err = b.Put([]byte(k), v)
-		} else {
-			err = b.Delete([]byte(k))
-		}
+// sealSegments writes the files of the segments that became full.
+func (s *Store) sealSegments(f *flush) error {
+	f.seals = nil
+	for number := f.sealed; number*segmentEntries < f.openFrom(); number++ {
+		err := s.db.View(func(tx *bolt.Tx) error {
+			info, err := s.segments.seal(number, f.segmentBlocks(tx, number))
+			f.seals = append(f.seals, info)
+			return err
+		})
 		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// segmentBlocks yields the blocks of a full segment: those in the database
+// file, then those of this flush.
+func (f *flush) segmentBlocks(tx *bolt.Tx, number uint64) iter.Seq2[[]byte, error] {
+	from, to := number*segmentEntries, (number+1)*segmentEntries
+	return func(yield func([]byte, error) bool) {
+		c := tx.Bucket([]byte(bucketNames[bucketBlocks])).Cursor()
+		for k, raw := c.Seek(u64(from)); k != nil && readU64(k) < min(f.first, to); k, raw = c.Next() {
+			block, ok := checked(bucketBlocks, k, raw)
+			if !ok {
+				yield(nil, damaged("the ledger block at position %d does not have its checksum", readU64(k)))
+				return
+			}
+			if !yield(block, nil) {
+				return
+			}
+		}
+		for i, start := range f.starts {
+			if start >= from && start < to && !yield(f.blocks[i], nil) {
+				return
+			}
+		}
+	}
+}
+
+// commit is the transaction.
+func (f *flush) commit(tx *bolt.Tx) error {
+	w := &recordWriter{tx, f.meta.onDisk.digest}
+	for b, writes := range f.writes.writes {
+		for _, k := range slices.Sorted(maps.Keys(writes)) { // in key order bbolt writes sequential pages
+			if err := w.write(bucket(b), []byte(k), writes[k]); err != nil {
+				return err
+			}
+		}
+	}
+	for i, info := range f.seals {
+		if err := w.seal(f.sealed+uint64(i), info); err != nil {
+			return err
+		}
+	}
+	for i, start := range f.starts {
+		if start < f.openFrom() {
+			continue
+		}
+		if err := w.write(bucketBlocks, u64(start), f.blocks[i]); err != nil {
+			return err
+		}
+	}
+	for key, tile := range f.tiles {
+		if key.level == 0 && key.index*tileWidth < f.openFrom() {
+			continue
+		}
+		if err := w.write(bucketTiles, []byte(key.encode()), tile); err != nil {
+			return err
+		}
+	}
+	f.meta.onDisk.digest = w.digest
+	raw, err := f.meta.encode()
+	if err != nil {
+		return err
+	}
+	return tx.Bucket([]byte(bucketNames[bucketMeta])).Put([]byte(metaKey), stored(bucketMeta, []byte(metaKey), raw))
+}
+
+// seal records a sealed segment and removes its blocks and leaf tiles.
+func (w *recordWriter) seal(number uint64, info segmentInfo) error {
+	if err := w.write(bucketSegments, u64(number), info.encode()); err != nil {
+		return err
+	}
+	end := (number + 1) * segmentEntries
+	if err := w.removeFrom(bucketBlocks, u64(number*segmentEntries), u64(end)); err != nil {
+		return err
+	}
+	return w.removeFrom(bucketTiles, []byte(tileKey{0, number * segmentTiles}.encode()), []byte(tileKey{0, end / tileWidth}.encode()))
+}
+
+// removeFrom removes the keys from first on and before end.
+func (w *recordWriter) removeFrom(b bucket, first, end []byte) error {
+	var keys [][]byte // a cursor does not outlive a removal
+	c := w.tx.Bucket([]byte(bucketNames[b])).Cursor()
+	for k, _ := c.Seek(first); k != nil && bytes.Compare(k, end) < 0; k, _ = c.Next() {
+		keys = append(keys, bytes.Clone(k))
+	}
+	for _, k := range keys {
+		if err := w.write(b, k, nil); err != nil {
 			return err
 		}
 	}
@@ -197,15 +273,19 @@ func (s *Store) endFlush(f *flush, err error) {
 		return
 	}
 	s.flushed = f.meta.applied
+	s.meta.onDisk = f.meta.onDisk
 	l := &s.ledger
-	l.tail = slices.Clone(l.tail[f.meta.block-l.first:])
-	l.first = f.meta.block
-	s.meta.block = f.meta.block
+	l.tail = slices.Clone(l.tail[f.meta.onDisk.block-l.first:])
+	l.first = f.meta.onDisk.block
 	s.pending -= f.pending
-	l.segment = f.meta.tree.Size() / segmentEntries
-	for leaf, position := range l.recent {
-		if position < l.segment*segmentEntries {
-			delete(l.recent, leaf)
+	if len(f.seals) > 0 {
+		for _, info := range f.seals {
+			l.seal(info)
+		}
+		for leaf, position := range l.recent {
+			if position < l.openFrom() {
+				delete(l.recent, leaf)
+			}
 		}
 	}
 	s.room.Broadcast()

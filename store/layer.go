@@ -8,8 +8,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// bucket is one family of records in the database file. The order is only an
-// array index; the names are on disk.
+// bucket is one family of records in the database file. The names are on disk,
+// and the numbers are in the checksums: append-only.
 type bucket int
 
 const (
@@ -21,17 +21,21 @@ const (
 	bucketBalances                // Key, 0, currency -> amount
 	bucketRequests                // request id, tenant, 0, actor -> receipt
 	bucketWindow                  // stamp u64 -> the request keys of that pack
-	bucketBlocks                  // first position u64 -> block of ledger entries
-	bucketTiles                   // level u8, index u64 -> up to 256 hashes
-	bucketSegments                // segment u64 -> sorted hash prefixes with offsets
+	bucketBlocks                  // first position u64 -> block of ledger entries of the open segment
+	bucketTiles                   // level u8, index u64 -> up to 256 hashes; of level 0 only the open segment's
+	bucketSegments                // segment u64 -> segmentInfo of a sealed one
 	bucketMeta                    // "meta" -> meta
 	bucketCount
 )
 
 var bucketNames = [bucketCount]string{
 	"records", "expiry", "counters", "lasts", "sequences", "balances",
-	"requests", "window", "blocks", "tiles", "segments", "meta",
+	"requests", "window", "blocks", "tiles", "segments", "head",
 }
+
+// olderMetaBucket is where the first release, which had no checksums, kept its
+// meta record.
+const olderMetaBucket = "meta"
 
 // layer holds writes that are not in the database file yet: per bucket, key to
 // value; a nil value is a removal. A layer has one writer; once it is handed
@@ -105,31 +109,36 @@ func collect(b bucket, prefix, from string, layers ...*layer) []pair {
 }
 
 // merge calls fn for the records below prefix, starting at from, in key order:
-// the database file overlaid by pending. It stops when fn returns false. Keys
+// the database file overlaid by pending. It stops when fn returns false, and
+// with an error at a record that does not have its checksum. Keys
 // and values are valid only during the call.
-func merge(tx *bolt.Tx, b bucket, prefix, from string, pending []pair, fn func(key string, value []byte) bool) {
+func merge(tx *bolt.Tx, b bucket, prefix, from string, pending []pair, fn func(key string, value []byte) bool) error {
 	start := max(prefix, from)
 	c := tx.Bucket([]byte(bucketNames[b])).Cursor()
-	k, v := c.Seek([]byte(start))
+	k, raw := c.Seek([]byte(start))
 	for {
 		onDisk := k != nil && bytes.HasPrefix(k, []byte(prefix))
 		switch {
 		case !onDisk && len(pending) == 0:
-			return
+			return nil
 		case len(pending) > 0 && (!onDisk || pending[0].key <= string(k)):
 			if onDisk && pending[0].key == string(k) {
-				k, v = c.Next()
+				k, raw = c.Next()
 			}
 			p := pending[0]
 			pending = pending[1:]
 			if p.value != nil && !fn(p.key, p.value) {
-				return
+				return nil
 			}
 		default:
-			if !fn(string(k), v) {
-				return
+			v, ok := checked(b, k, raw)
+			if !ok {
+				return damaged("a record in %q does not have its checksum", bucketNames[b])
 			}
-			k, v = c.Next()
+			if !fn(string(k), v) {
+				return nil
+			}
+			k, raw = c.Next()
 		}
 	}
 }

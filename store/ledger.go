@@ -2,39 +2,44 @@ package store
 
 import (
 	"bytes"
-	"encoding/binary"
-	"errors"
-	"fmt"
 	"slices"
-	"sort"
 
-	bolterrors "go.etcd.io/bbolt/errors"
+	bolt "go.etcd.io/bbolt"
 
 	"tamv.internal/tamv/store/bookpi"
 	"tamv.internal/tamv/tap"
 )
 
 // Ledger geometry. Blocks give twice the records per second of one key per
-// record; the hash index of a sealed segment is written once and never
-// touched again, so that random hashes do not scatter over the file.
+// record. A full segment leaves the database file for a file of its own, which
+// is written once and never touched again.
 const (
 	blockEntries   = 64
 	blockBytes     = 256 << 10
 	segmentEntries = 1 << 14
 	tileWidth      = 256
-	indexEntry     = 8 + 4 // hash prefix, offset in the segment
+	indexEntry     = 8 + 4 // hash prefix, number of the entry in the segment
 )
 
 // ledger is the growing end of the evidence log: what is not on disk yet and
 // what of the disk is open for more. Guarded by Store.mu; only Apply and the
 // flusher change it.
 type ledger struct {
-	first   uint64                 // position of tail[0]: the start of a block
-	tail    []Record               // every entry from first on
-	tiles   map[tileKey][]byte     // tiles that changed since the last flush, whole
-	open    map[uint8][]byte       // the last, still growing tile of each level
-	recent  map[bookpi.Hash]uint64 // positions of the entries of the open segment
-	segment uint64                 // number of the open segment
+	first  uint64                 // position of tail[0]: the start of a block
+	tail   []Record               // every entry from first on
+	tiles  map[tileKey][]byte     // tiles that changed since the last flush, whole
+	open   map[uint8][]byte       // the last, still growing tile of each level
+	recent map[bookpi.Hash]uint64 // positions of the entries that are not in a sealed segment
+	sealed []segmentInfo          // by number; the next one is open
+	bySum  map[[32]byte]uint64    // the sealed ones' numbers by SHA-256
+}
+
+// openFrom is the position at which the open segment starts.
+func (l *ledger) openFrom() uint64 { return uint64(len(l.sealed)) * segmentEntries }
+
+func (l *ledger) seal(info segmentInfo) {
+	l.bySum[info.sum] = uint64(len(l.sealed))
+	l.sealed = append(l.sealed, info)
 }
 
 type tileKey struct {
@@ -43,7 +48,10 @@ type tileKey struct {
 }
 
 func newLedger() ledger {
-	return ledger{tiles: map[tileKey][]byte{}, open: map[uint8][]byte{}, recent: map[bookpi.Hash]uint64{}}
+	return ledger{
+		tiles: map[tileKey][]byte{}, open: map[uint8][]byte{},
+		recent: map[bookpi.Hash]uint64{}, bySum: map[[32]byte]uint64{},
+	}
 }
 
 func (k tileKey) encode() string { return string([]byte{k.level}) + string(u64(k.index)) }
@@ -82,17 +90,17 @@ func parseBlock(block []byte, first uint64) ([]Record, error) {
 		records = append(records, Record{first + uint64(len(records)), r.bytes(), r.bytes()})
 	}
 	if r.bad {
-		return nil, damaged(fmt.Sprintf("the ledger block at position %d does not parse", first))
+		return nil, damaged("the ledger block at position %d does not parse", first)
 	}
 	return records, nil
 }
 
 // blocks cuts the tail into blocks: where each starts and what it holds. Only
-// the last one is open.
+// the last one is open. No block reaches into the next segment.
 func blocks(first uint64, tail []Record) (starts []uint64, encoded [][]byte) {
 	for len(tail) > 0 {
 		block, n := []byte(nil), 0
-		for n < len(tail) && n < blockEntries && (n == 0 || len(block) < blockBytes) {
+		for n < len(tail) && !blockFull(first, n, len(block)) {
 			block = appendRecord(block, tail[n])
 			n++
 		}
@@ -102,13 +110,18 @@ func blocks(first uint64, tail []Record) (starts []uint64, encoded [][]byte) {
 	return starts, encoded
 }
 
+// blockFull says whether a block that starts at first takes no further entry.
+func blockFull(first uint64, entries, size int) bool {
+	return entries == blockEntries || size >= blockBytes || entries > 0 && (first+uint64(entries))%segmentEntries == 0
+}
+
 // openStart is where the block starts that further entries would join.
 func openStart(starts []uint64, encoded [][]byte, size uint64) uint64 {
 	if len(starts) == 0 {
 		return size
 	}
 	last := len(starts) - 1
-	if n := size - starts[last]; n < blockEntries && len(encoded[last]) < blockBytes {
+	if !blockFull(starts[last], int(size-starts[last]), len(encoded[last])) {
 		return starts[last]
 	}
 	return size
@@ -188,42 +201,105 @@ func (s *Store) chunk(position uint64) ([]Record, error) {
 		s.mu.RUnlock()
 		return chunk, nil
 	}
-	db := s.db
-	tx, err := db.Begin(false)
+	number := position / segmentEntries
+	sealed := number < uint64(len(s.ledger.sealed))
 	s.mu.RUnlock()
-	if err != nil {
-		return nil, unreadable(err)
+	if sealed {
+		return s.sealedChunk(position)
 	}
-	defer func() { _ = tx.Rollback() }()
-	c := tx.Bucket([]byte(bucketNames[bucketBlocks])).Cursor()
-	k, v := c.Seek(u64(position))
-	if readU64(k) != position || k == nil {
-		k, v = c.Prev()
-	}
-	if k == nil {
-		return nil, damaged(fmt.Sprintf("the ledger has no block for position %d", position))
-	}
-	records, err := parseBlock(bytes.Clone(v), readU64(k))
-	if err == nil && (len(records) == 0 || position > records[len(records)-1].Position) {
-		err = damaged(fmt.Sprintf("the ledger has a gap at position %d", position))
+	var records []Record
+	err := s.snapshotRead(func(tx *bolt.Tx) error {
+		if tx.Bucket([]byte(bucketNames[bucketSegments])).Get(u64(number)) != nil {
+			sealed = true // a flush that has just ended moved the block
+			return nil
+		}
+		var err error
+		records, err = blockAt(tx, position)
+		return err
+	})
+	if err == nil && sealed {
+		return s.sealedChunk(position)
 	}
 	return records, err
 }
 
-// Tile returns the hashes of a tile, as many as are there.
-func (s *Store) Tile(level uint8, index uint64) ([]bookpi.Hash, error) {
-	key := tileKey{level, index}
-	s.mu.RLock()
-	raw, ok := s.ledger.tiles[key]
+// blockAt returns the records of the block in the database file that holds a
+// position.
+func blockAt(tx *bolt.Tx, position uint64) ([]Record, error) {
+	c := tx.Bucket([]byte(bucketNames[bucketBlocks])).Cursor()
+	k, raw := c.Seek(u64(position))
+	if k == nil || readU64(k) != position {
+		k, raw = c.Prev()
+	}
+	if k == nil {
+		return nil, damaged("the ledger has no block for position %d", position)
+	}
+	v, ok := checked(bucketBlocks, k, raw)
 	if !ok {
-		raw, ok = s.flushingTiles[key]
+		return nil, damaged("the ledger block at position %d does not have its checksum", readU64(k))
+	}
+	records, err := parseBlock(bytes.Clone(v), readU64(k))
+	if err == nil && (len(records) == 0 || position > records[len(records)-1].Position) {
+		err = damaged("the ledger has a gap at position %d", position)
+	}
+	return records, err
+}
+
+// sealedChunk returns the block of a sealed segment that holds a position.
+func (s *Store) sealedChunk(position uint64) (records []Record, err error) {
+	err = s.inSegment(position/segmentEntries, func(f *segmentFile) error {
+		records, err = f.block(uint32(position % segmentEntries))
+		return err
+	})
+	return records, err
+}
+
+// inSegment runs fn on the open file of a sealed segment.
+func (s *Store) inSegment(number uint64, fn func(*segmentFile) error) error {
+	for {
+		info, err := s.sealed(number)
+		if err != nil {
+			return err
+		}
+		h, err := s.segments.acquire(number, info)
+		if err == nil {
+			err = fn(h.segmentFile)
+			s.segments.release(h)
+		}
+		if err == nil {
+			return nil
+		}
+		// A restore may have replaced the file since its description was read.
+		if now, again := s.sealed(number); again != nil || now == info {
+			return err
+		}
+	}
+}
+
+// sealed describes a sealed segment.
+func (s *Store) sealed(number uint64) (segmentInfo, error) {
+	s.mu.RLock()
+	if number < uint64(len(s.ledger.sealed)) {
+		defer s.mu.RUnlock()
+		return s.ledger.sealed[number], nil
 	}
 	s.mu.RUnlock()
+	raw, err := s.read(bucketSegments, string(u64(number)))
+	if err != nil {
+		return segmentInfo{}, err
+	}
+	info, ok := decodeSegmentInfo(raw)
 	if !ok {
-		var err error
-		if raw, err = s.read(bucketTiles, key.encode()); err != nil {
-			return nil, err
-		}
+		return info, tap.E("store.segment", tap.NotFound, "segment %d of the ledger is not sealed", number)
+	}
+	return info, nil
+}
+
+// Tile returns the hashes of a tile, as many as are there.
+func (s *Store) Tile(level uint8, index uint64) ([]bookpi.Hash, error) {
+	raw, err := s.tile(tileKey{level, index})
+	if err != nil {
+		return nil, err
 	}
 	hashes := make([]bookpi.Hash, len(raw)/len(bookpi.Hash{}))
 	for i := range hashes {
@@ -232,81 +308,54 @@ func (s *Store) Tile(level uint8, index uint64) ([]bookpi.Hash, error) {
 	return hashes, nil
 }
 
+func (s *Store) tile(key tileKey) (raw []byte, err error) {
+	number := key.index / segmentTiles // when it is one of level 0
+	s.mu.RLock()
+	raw, ok := s.ledger.tiles[key]
+	if !ok {
+		raw, ok = s.flushingTiles[key]
+	}
+	sealed := key.level == 0 && number < uint64(len(s.ledger.sealed))
+	s.mu.RUnlock()
+	if ok {
+		return raw, nil
+	}
+	if !sealed {
+		if raw, err = s.read(bucketTiles, key.encode()); err != nil || raw != nil || key.level > 0 {
+			return raw, err
+		}
+	}
+	err = s.inSegment(number, func(f *segmentFile) error {
+		raw, err = f.tile(key.index % segmentTiles)
+		return err
+	})
+	if !sealed && tap.IsKind(err, tap.NotFound) {
+		return nil, nil // beyond the end
+	}
+	return raw, err
+}
+
 // Find returns the position of the entry with this leaf hash.
 func (s *Store) Find(leaf bookpi.Hash) (uint64, bool, error) {
 	s.mu.RLock()
 	position, ok := s.ledger.recent[leaf]
-	sealed := s.ledger.segment
+	sealed := uint64(len(s.ledger.sealed))
 	s.mu.RUnlock()
 	if ok {
 		return position, true, nil
 	}
-	for segment := sealed; segment > 0; segment-- {
-		position, ok, err := s.findSealed(segment-1, leaf)
-		if ok || err != nil {
-			return position, ok, err
-		}
-	}
-	return 0, false, nil
-}
-
-// findSealed looks a hash up in the index of a sealed segment. Prefixes can
-// collide, so every candidate is compared with the whole hash in its tile.
-func (s *Store) findSealed(segment uint64, leaf bookpi.Hash) (uint64, bool, error) {
-	index, err := s.read(bucketSegments, string(u64(segment)))
-	if err != nil {
-		return 0, false, err
-	}
-	n := len(index) / indexEntry
-	prefix := leaf[:8]
-	lo := sort.Search(n, func(i int) bool {
-		return bytes.Compare(index[i*indexEntry:i*indexEntry+8], prefix) >= 0
-	})
-	for ; lo < n && bytes.Equal(index[lo*indexEntry:lo*indexEntry+8], prefix); lo++ {
-		offset := binary.BigEndian.Uint32(index[lo*indexEntry+8:])
-		position := segment*segmentEntries + uint64(offset)
-		tile, err := s.Tile(0, position/tileWidth)
+	for number := sealed; number > 0 && !ok; number-- {
+		err := s.inSegment(number-1, func(f *segmentFile) (err error) {
+			entry, found, err := f.find(leaf)
+			position, ok = (number-1)*segmentEntries+uint64(entry), found
+			return err
+		})
 		if err != nil {
 			return 0, false, err
 		}
-		if i := position % tileWidth; i < uint64(len(tile)) && tile[i] == leaf {
-			return position, true, nil
-		}
 	}
-	return 0, false, nil
-}
-
-// sealedIndex builds the index of a segment from its leaf hashes.
-func sealedIndex(recent map[bookpi.Hash]uint64, segment uint64) []byte {
-	var entries [][indexEntry]byte
-	for leaf, position := range recent {
-		if position/segmentEntries != segment {
-			continue
-		}
-		var e [indexEntry]byte
-		copy(e[:], leaf[:8])
-		binary.BigEndian.PutUint32(e[8:], uint32(position%segmentEntries))
-		entries = append(entries, e)
+	if !ok {
+		return 0, false, nil
 	}
-	slices.SortFunc(entries, func(a, b [indexEntry]byte) int { return bytes.Compare(a[:], b[:]) })
-	index := make([]byte, 0, len(entries)*indexEntry)
-	for i := range entries {
-		index = append(index, entries[i][:]...)
-	}
-	return index
-}
-
-// ErrDamaged is the cause of every error that means the files on disk are not
-// what was written.
-var ErrDamaged = errors.New("store: damaged data")
-
-func damaged(what string) error {
-	return tap.Wrap("store.open", tap.Unavailable, ErrDamaged, "the stored data is damaged: %s; restore this node from a backup or another node", what)
-}
-
-func unreadable(err error) error {
-	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
-		return tap.Wrap("store.read", tap.Unavailable, err, "the store is closed")
-	}
-	return tap.Wrap("store.read", tap.Internal, err, "the state cannot be read")
+	return position, true, nil
 }

@@ -1,7 +1,9 @@
 package store
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
+	"hash"
 
 	"tamv.internal/tamv/store/bookpi"
 	"tamv.internal/tamv/tap"
@@ -67,3 +69,16 @@ func Fingerprint(fields ...[]byte) [32]byte {
 	}
 	return h.sum()
 }
+
+// fieldHash hashes length-delimited fields, so that no two lists of fields
+// hash alike.
+type fieldHash struct{ h hash.Hash }
+
+func newFieldHash() fieldHash { return fieldHash{sha256.New()} }
+
+func (f fieldHash) field(b []byte) {
+	f.h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(b))))
+	f.h.Write(b)
+}
+
+func (f fieldHash) sum() [32]byte { return [32]byte(f.h.Sum(nil)) }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -30,7 +29,8 @@ const (
 
 // Store is the state machine. One goroutine calls Apply; any number read.
 type Store struct {
-	path      string
+	path      string // of the database file
+	segments  *segments
 	observers map[string][]Observer // by space; fixed after Open
 
 	mu            sync.RWMutex // guards what follows up to the blank line
@@ -55,6 +55,7 @@ type Store struct {
 	full    chan struct{}
 	stop    context.CancelFunc
 	done    chan struct{}
+	retired sync.WaitGroup // database files that a restore replaced and readers still hold
 }
 
 // Observer is told of every record and sequence value of a space that Apply wrote
@@ -63,17 +64,24 @@ type Store struct {
 // goroutine and must be quick.
 type Observer func(changes []Change, reset bool)
 
-// Open opens or creates the state in a folder and starts its flusher.
+// Open opens or creates the state in a folder and starts its flusher. The
+// whole state file is checked first, so that what opens can be read: an
+// ErrDamaged means to rebuild it. Segments of the ledger are checked when they
+// are read, and by [Store.Scrub].
 // Observers are keyed by the space they watch.
 func Open(dir string, observers map[string][]Observer) (*Store, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	ledger := filepath.Join(dir, "ledger")
+	if err := os.MkdirAll(ledger, 0o700); err != nil {
 		return nil, tap.Wrap("store.open", tap.Unavailable, err, "the state folder cannot be made")
 	}
 	s := &Store{
-		path: filepath.Join(dir, "state.db"), observers: observers,
+		path: filepath.Join(dir, "state.db"), segments: newSegments(ledger), observers: observers,
 		dirty: make(chan struct{}, 1), full: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	s.room = sync.NewCond(&s.mu)
+	if err := os.Remove(s.path + incomingSuffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, tap.Wrap("store.open", tap.Unavailable, err, "an unfinished restore cannot be removed")
+	}
 	if err := s.load(); err != nil {
 		return nil, err
 	}
@@ -85,76 +93,185 @@ func Open(dir string, observers map[string][]Observer) (*Store, error) {
 
 // load opens the database file and rebuilds what is kept in memory.
 func (s *Store) load() error {
-	db, err := bolt.Open(s.path, 0o600, &bolt.Options{
-		FreelistType: bolt.FreelistMapType, NoFreelistSync: true, Timeout: 2 * time.Second, InitialMmapSize: mappedBytes,
-	})
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		return tap.Wrap("store.open", tap.Unavailable, err, "the state file %s is in use: another tamvd runs on this folder", s.path)
+	if err := checkFile(s.path); err != nil {
+		return err
 	}
+	db, err := openDatabase(s.path, false)
 	if err != nil {
-		return tap.Wrap("store.open", tap.Unavailable, errors.Join(ErrDamaged, err), "the state file %s cannot be opened; when it is damaged, move it away and restart: the log rebuilds what it holds", s.path)
+		return err
 	}
-	m, l := meta{}, newLedger()
-	err = db.Update(func(tx *bolt.Tx) error {
-		for _, name := range bucketNames {
-			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
-				return err
-			}
-		}
-		if raw := tx.Bucket([]byte(bucketNames[bucketMeta])).Get([]byte(metaKey)); raw != nil {
-			if err := m.decode(raw); err != nil {
-				return err
-			}
-		}
-		return l.load(tx, &m)
-	})
+	m, l := newMeta(), newLedger()
+	err = guarded(nil, func() error { return read(db, &m, &l) })
+	if err == nil {
+		err = s.segments.settle(l.sealed)
+	}
 	if err != nil {
 		_ = db.Close()
 		return tap.Wrap("store.open", tap.KindOf(err), err, "the state in %s cannot be used", s.path)
 	}
-	s.mu.Lock()
-	s.db, s.meta, s.ledger = db, m, l
-	s.active, s.flushing, s.flushingTiles, s.pending, s.flushErr = newLayer(), nil, nil, 0, nil
-	s.flushed = m.applied
-	s.mu.Unlock()
-	s.nextExpiry, s.nextWindow = math.MinInt64, math.MinInt64
+	s.adopt(db, m, l)
 	return nil
 }
 
-// load rebuilds the ledger's open block, open tiles and the hash index of the
-// open segment, and checks that the last entry is the head that meta names.
+func openDatabase(path string, readOnly bool) (*bolt.DB, error) {
+	options := &bolt.Options{FreelistType: bolt.FreelistMapType, NoFreelistSync: true, Timeout: 2 * time.Second, ReadOnly: readOnly}
+	if !readOnly {
+		options.InitialMmapSize = mappedBytes
+	}
+	db, err := bolt.Open(path, 0o600, options)
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout):
+		return nil, tap.Wrap("store.open", tap.Unavailable, err, "the state file %s is in use: another tamvd runs on this folder", path)
+	case err != nil:
+		return nil, tap.Wrap("store.open", tap.Unavailable, errors.Join(&Damage{DamagedState, 0, "it is no database file"}, err),
+			"the state file %s cannot be opened; when it is damaged, move it away and restart: it is rebuilt from a snapshot, the log or another node", path).WithCode("damaged")
+	}
+	return db, nil
+}
+
+// checkFile walks the whole database file before bbolt maps it. While it is
+// checked it is locked, as a reader locks it.
+func checkFile(path string) error {
+	if stat, err := os.Stat(path); errors.Is(err, os.ErrNotExist) || err == nil && stat.Size() == 0 {
+		return nil // a new one
+	}
+	lock, err := openDatabase(path, true)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lock.Close() }()
+	_, err = inspectFile(path)
+	return err
+}
+
+// inspectFile is what a database file holds; the first damage is the error.
+func inspectFile(path string) (*inspection, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, tap.Wrap("store.open", tap.Unavailable, err, "the state file cannot be opened")
+	}
+	defer file.Close()
+	stat, err := file.Stat()
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	var bad *Damage
+	state, err := committed(file, stat.Size(), 0)
+	if errors.As(err, &bad) {
+		return nil, bad.report()
+	}
+	found, err := inspect(file, state, func(int) error { return nil })
+	if err != nil {
+		return nil, err
+	}
+	return found, found.err()
+}
+
+// read takes from the database file what is kept in memory, and makes its
+// buckets when it is new.
+func read(db *bolt.DB, m *meta, l *ledger) error {
+	isNew := false
+	err := db.View(func(tx *bolt.Tx) error {
+		if isNew = tx.Bucket([]byte(bucketNames[bucketMeta])) == nil; isNew {
+			return nil
+		}
+		if raw, err := get(tx, bucketMeta, []byte(metaKey)); err != nil {
+			return err
+		} else if raw != nil {
+			if err := m.decode(raw); err != nil {
+				return err
+			}
+		}
+		return l.load(tx, m)
+	})
+	if err != nil || !isNew {
+		return err
+	}
+	return db.Update(func(tx *bolt.Tx) error {
+		for _, name := range bucketNames {
+			if _, err := tx.CreateBucket([]byte(name)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// adopt makes an open database file the state. Apply does not run meanwhile.
+func (s *Store) adopt(db *bolt.DB, m meta, l ledger) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.adoptLocked(db, m, l)
+}
+
+// adoptLocked needs mu.
+func (s *Store) adoptLocked(db *bolt.DB, m meta, l ledger) {
+	s.db, s.meta, s.ledger = db, m, l
+	s.active, s.flushing, s.flushingTiles, s.pending, s.flushErr = newLayer(), nil, nil, 0, nil
+	s.flushed = m.applied
+	s.nextExpiry, s.nextWindow = math.MinInt64, math.MinInt64
+}
+
+// load rebuilds the ledger's open block, open tiles, list of segments and the
+// hashes of the open one, and checks that the last entry is the head that meta
+// names.
 func (l *ledger) load(tx *bolt.Tx, m *meta) error {
 	size := m.tree.Size()
-	l.first, l.segment = m.block, size/segmentEntries
-	if raw := tx.Bucket([]byte(bucketNames[bucketBlocks])).Get(u64(m.block)); raw != nil {
-		tail, err := parseBlock(bytes.Clone(raw), m.block)
-		if err != nil {
-			return err
+	c := tx.Bucket([]byte(bucketNames[bucketSegments])).Cursor()
+	for k, raw := c.First(); k != nil; k, raw = c.Next() {
+		value, ok := checked(bucketSegments, k, raw)
+		info, parsed := decodeSegmentInfo(value)
+		if !ok || !parsed || readU64(k) != uint64(len(l.sealed)) {
+			return damaged("the list of ledger segments is wrong at %d", len(l.sealed))
 		}
-		l.tail = tail
+		l.seal(info)
 	}
-	if l.first+uint64(len(l.tail)) != size {
-		return damaged(fmt.Sprintf("the ledger ends at %d instead of %d", l.first+uint64(len(l.tail)), size))
+	if uint64(len(l.sealed)) != size/segmentEntries {
+		return damaged("a ledger of %d entries has %d sealed segments", size, len(l.sealed))
 	}
-	if n := len(l.tail); n > 0 && bookpi.LeafHash(l.tail[n-1].Entry) != m.head {
-		return damaged("the last ledger entry does not have the head's hash")
+	if err := l.loadTail(tx, m); err != nil {
+		return err
 	}
-	tiles := tx.Bucket([]byte(bucketNames[bucketTiles]))
 	for level, n := uint8(0), size; n > 0; level, n = level+1, n/tileWidth {
 		if n%tileWidth == 0 {
 			continue
 		}
-		raw := tiles.Get([]byte(tileKey{level, n / tileWidth}.encode()))
+		raw, err := get(tx, bucketTiles, []byte(tileKey{level, n / tileWidth}.encode()))
+		if err != nil {
+			return err
+		}
 		if uint64(len(raw)) != n%tileWidth*bookpi.HashSize {
 			return damaged("an open tile of the Merkle tree has the wrong length")
 		}
 		l.open[level] = append(make([]byte, 0, tileWidth*bookpi.HashSize), raw...)
 	}
-	for position := l.segment * segmentEntries; position < size; position += tileWidth {
-		raw := tiles.Get([]byte(tileKey{0, position / tileWidth}.encode()))
+	for position := l.openFrom(); position < size; position += tileWidth {
+		raw, err := get(tx, bucketTiles, []byte(tileKey{0, position / tileWidth}.encode()))
+		if err != nil {
+			return err
+		}
 		for i := 0; i+bookpi.HashSize <= len(raw); i += bookpi.HashSize {
 			l.recent[bookpi.Hash(raw[i:i+bookpi.HashSize])] = position + uint64(i/bookpi.HashSize)
 		}
+	}
+	return nil
+}
+
+// loadTail reads the open block.
+func (l *ledger) loadTail(tx *bolt.Tx, m *meta) error {
+	l.first = m.onDisk.block
+	raw, err := get(tx, bucketBlocks, u64(l.first))
+	if err != nil {
+		return err
+	}
+	if l.tail, err = parseBlock(bytes.Clone(raw), l.first); err != nil {
+		return err
+	}
+	if end := l.first + uint64(len(l.tail)); end != m.tree.Size() {
+		return damaged("the ledger ends at %d instead of %d", end, m.tree.Size())
+	}
+	if n := len(l.tail); n > 0 && bookpi.LeafHash(l.tail[n-1].Entry) != m.head {
+		return damaged("the last ledger entry does not have the head's hash")
 	}
 	return nil
 }
@@ -172,7 +289,10 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	s.room.Broadcast()
-	return errors.Join(err, s.db.Close())
+	err = errors.Join(err, s.db.Close())
+	s.segments.close()
+	s.retired.Wait()
+	return err
 }
 
 // Applied is the index of the last applied log entry. On Open it is the last

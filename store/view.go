@@ -25,20 +25,46 @@ func (s *Store) read(b bucket, key string) (value []byte, err error) {
 			return v, nil
 		}
 	}
-	// The transaction begins under the lock: a flush that ends in between
-	// would drop its layer before the read sees the file.
+	tx, err := s.beginLocked()
+	if err != nil {
+		return nil, err
+	}
+	err = reading(tx, nil, func() error {
+		v, err := get(tx, b, []byte(key))
+		if v != nil {
+			value = append([]byte{}, v...)
+		}
+		return err
+	})
+	return value, err
+}
+
+// beginLocked begins a read transaction and lets go of the read lock, which
+// the caller holds: a flush that ends in between would drop its layer before
+// the read sees the file.
+func (s *Store) beginLocked() (*bolt.Tx, error) {
+	defer s.mu.RUnlock()
 	tx, err := s.db.Begin(false)
-	s.mu.RUnlock()
 	if err != nil {
 		return nil, unreadable(err)
 	}
-	if v := tx.Bucket([]byte(bucketNames[b])).Get([]byte(key)); v != nil {
-		value = bytes.Clone(v)
-		if value == nil {
-			value = []byte{}
-		}
+	return tx, nil
+}
+
+// reading runs fn on a read transaction and ends it; see [guarded].
+func reading(tx *bolt.Tx, calling *bool, fn func() error) error {
+	defer func() { _ = tx.Rollback() }()
+	return guarded(calling, fn)
+}
+
+// snapshotRead runs fn on what the database file holds now.
+func (s *Store) snapshotRead(fn func(tx *bolt.Tx) error) error {
+	s.mu.RLock()
+	tx, err := s.beginLocked()
+	if err != nil {
+		return err
 	}
-	return value, tx.Rollback()
+	return reading(tx, nil, func() error { return fn(tx) })
 }
 
 // scan calls fn for the records of a bucket below prefix, starting at from, in
@@ -46,14 +72,19 @@ func (s *Store) read(b bucket, key string) (value []byte, err error) {
 func (s *Store) scan(b bucket, prefix, from string, fn func(key string, value []byte) bool) error {
 	s.mu.RLock()
 	pending := collect(b, prefix, from, s.active, s.flushing)
-	tx, err := s.db.Begin(false)
-	s.mu.RUnlock()
+	tx, err := s.beginLocked()
 	if err != nil {
-		return unreadable(err)
+		return err
 	}
-	defer func() { _ = tx.Rollback() }()
-	merge(tx, b, prefix, from, pending, fn)
-	return nil
+	calling := false
+	return reading(tx, &calling, func() error {
+		return merge(tx, b, prefix, from, pending, func(key string, value []byte) bool {
+			calling = true
+			more := fn(key, value)
+			calling = false
+			return more
+		})
+	})
 }
 
 // Get returns the record at k.
@@ -140,28 +171,22 @@ func (s *Store) StateHash() ([32]byte, error) {
 	if err := s.Flush(); err != nil {
 		return [32]byte{}, err
 	}
-	s.mu.RLock()
-	tx, err := s.db.Begin(false)
-	s.mu.RUnlock()
-	if err != nil {
-		return [32]byte{}, unreadable(err)
-	}
-	defer func() { _ = tx.Rollback() }()
-	return hashBuckets(tx)
-}
-
-func hashBuckets(tx *bolt.Tx) ([32]byte, error) {
-	h := newFieldHash()
-	for _, name := range bucketNames {
-		h.field([]byte(name))
-		err := tx.Bucket([]byte(name)).ForEach(func(k, v []byte) error {
-			h.field(k)
-			h.field(v)
-			return nil
-		})
-		if err != nil {
-			return [32]byte{}, unreadable(err)
+	var sum [32]byte
+	err := s.snapshotRead(func(tx *bolt.Tx) error {
+		h := newFieldHash()
+		for _, name := range bucketNames {
+			h.field([]byte(name))
+			err := tx.Bucket([]byte(name)).ForEach(func(k, v []byte) error {
+				h.field(k)
+				h.field(v)
+				return nil
+			})
+			if err != nil {
+				return unreadable(err)
+			}
 		}
-	}
-	return h.sum(), nil
+		sum = h.sum()
+		return nil
+	})
+	return sum, err
 }

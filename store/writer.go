@@ -20,6 +20,11 @@ type Committer interface {
 	Commit(ctx context.Context, b Batch) (Receipt, error)
 }
 
+// versioned is a view that knows the cluster version, as a [Store] does. A
+// batch that is too new is refused before it is proposed; a view that does not
+// know leaves that to Apply.
+type versioned interface{ ClusterVersion() uint32 }
+
 // MaxAttempts is how often Update decides again before it reports the
 // conflict.
 const MaxAttempts = 8
@@ -41,6 +46,11 @@ func (w *Writer) Commit(ctx context.Context, b Batch) (Receipt, error) {
 	command, err := EncodeBatch(b)
 	if err != nil {
 		return Receipt{}, err
+	}
+	if v, ok := w.view.(versioned); ok {
+		if err := b.admitted(v.ClusterVersion()); err != nil {
+			return Receipt{}, err
+		}
 	}
 	outcome, err := w.proposer.Propose(ctx, command)
 	if err != nil {

@@ -82,15 +82,3 @@ func TestUpdateReportsWhatItCannotMend(t *testing.T) {
 		t.Fatal(err)
 	}
 }
-
-func BenchmarkApplyEvidence(b *testing.B) {
-	m := open(b, b.TempDir())
-	batches := make([]Batch, 64)
-	b.ResetTimer()
-	for range b.N / len(batches) {
-		for i := range batches {
-			batches[i] = batch()
-		}
-		m.pack(batches...)
-	}
-}

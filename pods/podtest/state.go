@@ -25,6 +25,7 @@ type State struct {
 	mu        sync.RWMutex // guards all below
 	clock     int64        // microseconds
 	version   uint64
+	cluster   uint32 // cluster version; 0 = 1
 	records   map[store.Key]item
 	counters  map[store.Key]int64
 	sequences map[store.Key][][]byte
@@ -114,6 +115,13 @@ func (s *State) Clock() int64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.clock
+}
+
+// ClusterVersion is the version up to which operations are taken.
+func (s *State) ClusterVersion() uint32 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return max(s.cluster, 1)
 }
 
 // Get returns the record at k.
@@ -234,7 +242,7 @@ func (s *State) Commit(ctx context.Context, b store.Batch) (store.Receipt, error
 		number, change, err := s.apply(op)
 		if err != nil {
 			s.records, s.counters, s.sequences, s.balances = undo.records, undo.counters, undo.sequences, undo.balances
-			s.version = undo.version
+			s.version, s.cluster = undo.version, undo.cluster
 			s.notify(changes[:expired])
 			return store.Receipt{}, err
 		}
@@ -257,7 +265,7 @@ func (s *State) Commit(ctx context.Context, b store.Batch) (store.Receipt, error
 // place, so shallow copies do.
 func (s *State) copy() *State {
 	return &State{
-		version: s.version,
+		version: s.version, cluster: s.cluster,
 		records: maps.Clone(s.records), counters: maps.Clone(s.counters),
 		sequences: maps.Clone(s.sequences), balances: maps.Clone(s.balances),
 	}
@@ -314,6 +322,8 @@ func (s *State) apply(op store.Op) (number uint64, change store.Change, err erro
 	case store.OpPost:
 		a := account{op.Key, op.Currency}
 		s.balances[a] = s.balances[a].Plus(op.Amount)
+	case store.OpRaise:
+		s.cluster = max(s.cluster, uint32(op.Number))
 	}
 	return number, change, nil
 }

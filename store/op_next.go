@@ -1,0 +1,26 @@
+//go:build tamv_next
+
+package store
+
+// This file is the next release, for the test of two releases in one cluster:
+// `go build -tags tamv_next` makes a binary that knows one operation more.
+
+// Version is the newest cluster version that this build applies.
+const Version uint32 = 2
+
+// OpMax raises the counter at Key to Number; one that is as high stays.
+const OpMax OpType = 10
+
+// Max raises the counter at k to n.
+func Max(k Key, n int64) Op { return Op{Type: OpMax, Key: k, Number: n} }
+
+var operations = append(firstOperations, operation{2, fieldsNumber})
+
+// nextOp runs the operations of the versions after the first.
+func (p *packApply) nextOp(op *Op) (refusal, err error) {
+	raw, err := p.read(bucketCounters, string(op.Key))
+	if err == nil && op.Type == OpMax {
+		p.batch.put(bucketCounters, string(op.Key), u64(uint64(max(int64(readU64(raw)), op.Number))))
+	}
+	return nil, err
+}

@@ -1,0 +1,397 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	bolt "go.etcd.io/bbolt"
+
+	"tamv.internal/tamv/store/bookpi"
+	"tamv.internal/tamv/tap"
+)
+
+// maxDamages bounds a report: a disk that loses everything needs no list.
+const maxDamages = 64
+
+// inspection is what a walk over a database file finds.
+type inspection struct {
+	meta     meta
+	records  uint64
+	bytes    int64
+	segments []segmentInfo
+	damages  []Damage
+}
+
+func (i *inspection) damage(d *Damage) {
+	if len(i.damages) < maxDamages {
+		i.damages = append(i.damages, *d)
+	}
+}
+
+// err is the first damage as an error.
+func (i *inspection) err() error {
+	if len(i.damages) == 0 {
+		return nil
+	}
+	return i.damages[0].report()
+}
+
+// inspect walks a committed state of a database file: every page, every
+// record's checksum, and the digest over all of them. It does not map the file
+// and follows no number unchecked, so that no damage can stop the process. The
+// error is one of pace, or a state of another release; damage is a finding.
+func inspect(file io.ReaderAt, state metaPage, pace func(bytes int) error) (*inspection, error) {
+	found := &inspection{}
+	w, err := walkPages(file, state, func(n int) error {
+		found.bytes += int64(n)
+		return pace(n)
+	})
+	if err == nil {
+		err = found.state(w)
+	}
+	var bad *Damage
+	if errors.As(err, &bad) {
+		found.damage(bad)
+		err = nil
+	}
+	return found, err
+}
+
+// state walks the buckets and compares what they hold with what meta says.
+func (i *inspection) state(w *pageWalk) error {
+	roots := map[string][]byte{}
+	err := w.each(func(e element) error {
+		if !e.bucket {
+			return w.damage("a record outside of every bucket")
+		}
+		roots[string(e.key)] = bytes.Clone(e.value)
+		return nil
+	})
+	if err != nil || len(roots) == 0 { // empty: made and never written to
+		return err
+	}
+	if roots[olderMetaBucket] != nil && roots[bucketNames[bucketMeta]] == nil {
+		return tap.E("store.open", tap.Unavailable, "this state was written by a release before checksums; it cannot be taken over: start from an empty folder or a newer node's snapshot").WithCode("old_format")
+	}
+	if len(roots) != len(bucketNames) {
+		return w.damage("it has %d buckets instead of %d", len(roots), len(bucketNames))
+	}
+	sums, hasMeta := digest{}, false
+	for b, name := range bucketNames {
+		if roots[name] == nil {
+			return w.damage("bucket %q is missing", name)
+		}
+		err := w.nested(roots[name], func(e element) error {
+			i.records++
+			value, ok := checked(bucket(b), e.key, e.value)
+			if !ok || e.bucket {
+				i.damage(&Damage{DamagedState, w.current, fmt.Sprintf("a record in %q does not have its checksum", name)})
+				return nil
+			}
+			switch bucket(b) {
+			case bucketMeta:
+				hasMeta = true
+				return i.meta.decode(value)
+			case bucketSegments:
+				info, ok := decodeSegmentInfo(value)
+				if !ok || readU64(e.key) != uint64(len(i.segments)) {
+					return w.damage("the list of ledger segments is wrong at %d", len(i.segments))
+				}
+				i.segments = append(i.segments, info)
+			}
+			sums.add(e.value)
+			return nil
+		})
+		var bad *Damage
+		if err != nil && !errors.As(err, &bad) {
+			return err
+		} else if err != nil {
+			i.damage(bad)
+		}
+	}
+	if want := i.meta.onDisk.digest; len(i.damages) == 0 && sums != want {
+		return &Damage{DamagedState, 0, fmt.Sprintf("its %d records are not the %d that were written", sums.count, want.count)}
+	} else if len(i.damages) == 0 && !hasMeta && i.records > 0 {
+		return &Damage{DamagedState, 0, "it has records and no meta record"}
+	}
+	return nil
+}
+
+// ScrubReport is what a scrub read and found.
+type ScrubReport struct {
+	Records  uint64 // in the state file
+	Segments uint64 // sealed segments read
+	Entries  uint64 // ledger entries whose chain and hashes were recomputed
+	Bytes    int64  // read from disk
+	Damaged  []Damage
+}
+
+// Scrub reads everything that is on disk and checks it: each record and the
+// digest over all of them in one committed state, each segment's hash, the
+// chain of ledger entries with their payloads, and the tiles of the Merkle
+// tree against the leaves. pace is told of every read before it is done and
+// may wait, to leave the disk to others; its error, or the end of ctx, ends
+// the scrub with what was found until then. It runs beside Apply and holds no
+// lock for long; while it reads the state file, the space of what changes
+// there is not reused.
+func (s *Store) Scrub(ctx context.Context, pace func(bytes int) error) (ScrubReport, error) {
+	c := &scrub{store: s, pace: func(n int) error {
+		if err := ctx.Err(); err != nil {
+			return tap.AsError(err)
+		}
+		return pace(n)
+	}}
+	sealed, err := c.state()
+	c.last = &bookpi.Hash{} // what entry 0 follows
+	for number := uint64(0); err == nil && number < sealed; number++ {
+		err = c.segment(number)
+	}
+	if err == nil && c.last != nil && c.follows != nil && *c.last != *c.follows {
+		c.damage(Damage{DamagedState, 0, "the open segment of the ledger does not follow the last sealed one"})
+	}
+	return c.report, err
+}
+
+type scrub struct {
+	store  *Store
+	pace   func(bytes int) error
+	report ScrubReport
+	last   *bookpi.Hash // leaf of the entry before; nil = not known
+	// follows is what the first entry of the open segment names as the entry before.
+	follows *bookpi.Hash
+}
+
+func (c *scrub) damage(d Damage) {
+	if len(c.report.Damaged) < maxDamages {
+		c.report.Damaged = append(c.report.Damaged, d)
+	}
+}
+
+// state checks the state file at one moment, with the open segment in it. It
+// returns how many segments are sealed.
+func (c *scrub) state() (sealed uint64, err error) {
+	c.store.flushMu.Lock()
+	frozen, err := c.store.freeze()
+	c.store.flushMu.Unlock()
+	var bad *Damage
+	if errors.As(err, &bad) {
+		c.damage(*bad)
+		return c.store.sealedCount(), nil
+	} else if err != nil {
+		return 0, err
+	}
+	defer frozen.Release()
+	found, err := inspect(frozen.file, frozen.pages, c.pace)
+	if err != nil {
+		return 0, err
+	}
+	c.report.Records, c.report.Bytes, c.report.Damaged = found.records, found.bytes, found.damages
+	if len(found.damages) > 0 {
+		return uint64(len(frozen.sealed)), nil
+	}
+	err = guarded(nil, func() error { return c.openSegment(frozen.tx, &found.meta) })
+	if errors.As(err, &bad) {
+		c.damage(*bad)
+		err = nil
+	}
+	return uint64(len(found.segments)), err
+}
+
+func (s *Store) sealedCount() uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return uint64(len(s.ledger.sealed))
+}
+
+// openSegment checks the ledger's part of the state file: the chain through
+// the open segment up to the head, and the tree over the sealed ones up to the
+// root.
+func (c *scrub) openSegment(tx *bolt.Tx, m *meta) error {
+	size := m.tree.Size()
+	from := size / segmentEntries * segmentEntries
+	if size == 0 {
+		return nil
+	}
+	reader := txTiles{tx, c.store}
+	root, err := bookpi.RootAt(size, reader)
+	var bad *Damage
+	if errors.As(err, &bad) && bad.Kind == DamagedSegment {
+		return nil // it is found when the segment is read
+	}
+	if err != nil || root != m.tree.Root() {
+		return &Damage{DamagedState, 0, "the tiles do not lead to the root of the Merkle tree"}
+	}
+	for position := from; position < size; {
+		records, err := blockAt(tx, position)
+		if err != nil {
+			return err
+		}
+		leaves, err := reader.Tile(0, position/tileWidth)
+		if err != nil {
+			return err
+		}
+		for _, r := range records {
+			if r.Position%tileWidth == 0 {
+				if leaves, err = reader.Tile(0, r.Position/tileWidth); err != nil {
+					return err
+				}
+			}
+			at := int(r.Position % tileWidth)
+			if r.Position == from {
+				if e, err := bookpi.ParseEntry(r.Entry); err == nil {
+					c.follows = &e.Previous
+				}
+			}
+			if why := c.entry(r); why != "" || at >= len(leaves) || leaves[at] != *c.last {
+				return &Damage{DamagedState, 0, fmt.Sprintf("ledger entry %d: %s", r.Position, orElse(why, "its hash is not the leaf in the tree"))}
+			}
+			position++
+		}
+	}
+	if c.last != nil && *c.last != m.head {
+		return &Damage{DamagedState, 0, "the last ledger entry does not have the head's hash"}
+	}
+	return nil
+}
+
+// entry checks one record against the entry before, which is nil at the first
+// of a segment, and says what is wrong.
+func (c *scrub) entry(r Record) string {
+	c.report.Entries++
+	leaf := bookpi.LeafHash(r.Entry)
+	last := c.last
+	c.last = &leaf
+	e, err := bookpi.ParseEntry(r.Entry)
+	switch {
+	case err != nil:
+		return "it does not parse"
+	case last != nil && e.Previous != *last:
+		return "it does not follow the entry before"
+	case e.PayloadDigest != bookpi.PayloadDigest(r.Payload):
+		return "its payload does not have its digest"
+	}
+	return ""
+}
+
+func orElse(s, otherwise string) string {
+	if s != "" {
+		return s
+	}
+	return otherwise
+}
+
+// segment checks one sealed segment: the file's hash, the chain, and the
+// leaves against the tree above them.
+func (c *scrub) segment(number uint64) error {
+	err := c.store.inSegment(number, func(f *segmentFile) error {
+		sum := sha256.New()
+		buffer := make([]byte, 256<<10)
+		for offset := int64(0); offset < f.info.size; offset += int64(len(buffer)) {
+			part := buffer[:min(int64(len(buffer)), f.info.size-offset)]
+			if err := c.pace(len(part)); err != nil {
+				return err
+			}
+			if _, err := f.file.ReadAt(part, offset); err != nil && !errors.Is(err, io.EOF) {
+				return damagedSegment(number, "at byte %d: %v", offset, err)
+			}
+			sum.Write(part)
+			c.report.Bytes += int64(len(part))
+		}
+		if [sha256.Size]byte(sum.Sum(nil)) != f.info.sum {
+			return damagedSegment(number, "it does not have its hash")
+		}
+		return c.entries(f)
+	})
+	var bad *Damage
+	switch {
+	case errors.As(err, &bad):
+		c.damage(*bad)
+		c.last = nil
+		return nil
+	case err == nil:
+		c.report.Segments++
+	}
+	return err
+}
+
+// entries checks what a segment with the right hash says.
+func (c *scrub) entries(f *segmentFile) error {
+	var row bookpi.Tree
+	var above []bookpi.Hash
+	for entry := uint32(0); entry < segmentEntries; {
+		records, err := f.block(entry)
+		if err != nil {
+			return err
+		}
+		for _, r := range records {
+			if why := c.entry(r); why != "" {
+				return damagedSegment(f.number, "entry %d: %s", r.Position, why)
+			}
+			row.Append(*c.last, func(level uint8, _ uint64, h bookpi.Hash) {
+				if level == 1 {
+					above = append(above, h)
+				}
+			})
+			entry++
+		}
+	}
+	first := f.number * segmentTiles
+	tile, err := c.store.Tile(1, first/tileWidth)
+	if err != nil {
+		return err
+	}
+	for i, h := range above {
+		if at := first%tileWidth + uint64(i); at >= uint64(len(tile)) || tile[at] != h {
+			return damagedSegment(f.number, "its entries do not lead to the Merkle tree's hash %d of level 1", first+uint64(i))
+		}
+	}
+	return nil
+}
+
+// txTiles reads the tiles of one transaction, and the leaves of the segments
+// that were sealed in it.
+type txTiles struct {
+	tx    *bolt.Tx
+	store *Store
+}
+
+func (t txTiles) Tile(level uint8, index uint64) ([]bookpi.Hash, error) {
+	raw, err := get(t.tx, bucketTiles, []byte(tileKey{level, index}.encode()))
+	if err == nil && raw == nil {
+		return t.store.Tile(level, index)
+	}
+	hashes := make([]bookpi.Hash, len(raw)/bookpi.HashSize)
+	for i := range hashes {
+		hashes[i] = bookpi.Hash(raw[i*bookpi.HashSize:])
+	}
+	return hashes, err
+}
+
+// RepairSegment replaces a damaged segment by what r gives, when that has the
+// recorded hash; else it changes nothing.
+func (s *Store) RepairSegment(number uint64, r io.Reader) error {
+	info, err := s.sealed(number)
+	if err != nil {
+		return err
+	}
+	path, err := s.segments.receive(number, info, r)
+	if err != nil {
+		return err
+	}
+	s.mu.RLock() // a restore must not put another segment there meanwhile
+	defer s.mu.RUnlock()
+	if number >= uint64(len(s.ledger.sealed)) || s.ledger.sealed[number] != info {
+		return errors.Join(tap.E("store.repair", tap.Conflict, "the state was replaced meanwhile"), os.Remove(path))
+	}
+	err = errors.Join(os.Rename(path, s.segments.path(number)), syncDir(s.segments.dir))
+	s.segments.replaced(number)
+	if err != nil {
+		return tap.Wrap("store.repair", tap.Unavailable, err, "segment %d cannot be put into place", number)
+	}
+	return nil
+}
