@@ -1,13 +1,17 @@
 package appliance
 
 import (
+	"context"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"tamv.internal/tamv/consensus"
 	"tamv.internal/tamv/pods"
 	"tamv.internal/tamv/pods/all"
 	"tamv.internal/tamv/pods/anubis"
 	evidence "tamv.internal/tamv/pods/bookpi"
+	members "tamv.internal/tamv/pods/cluster"
 	"tamv.internal/tamv/tap"
 	"tamv.internal/tamv/tap/hub"
 )
@@ -20,15 +24,17 @@ type parts struct {
 }
 
 // assemble joins gate, pods, route table, server and hub.
-func (n *node) assemble(key ledgerKey) (*parts, error) {
-	cfg := n.cfg
+func (n *node) assemble() (*parts, error) {
+	cfg, now, key := n.cfg, n.clock.Now, n.ledgerKey
 	gate := anubis.New(anubis.Config{
-		Directory: n.engines.directory, View: n.store, Writer: n.writer, Now: cfg.Now, Log: cfg.Logger, Limits: anubis.DefaultLimits(),
+		Directory: n.engines.directory, View: n.store, Writer: n.writer, Now: now, Log: cfg.Logger, Limits: anubis.DefaultLimits(),
 	})
 	registry := prometheus.NewRegistry()
 	metrics := newRequestMetrics(registry)
+	health := newHealth(registry, n.conditions())
+	n.health.Store(health)
 	status := &statusPod{
-		node: cfg.Node, started: cfg.Now(), conditions: conditions(n.consensus, n.store, n.engines.classifier != nil), registry: registry,
+		site: n.settings.Site, node: n.settings.Node, started: now(), conditions: health, registry: registry,
 		ledger: n.store, clock: n.store.Clock, role: func() string { return string(n.consensus.State().Role) },
 		models: []string{n.engines.embedder.ID(), n.engines.classifier.ID()}, memory: n.engines.memory.Status,
 	}
@@ -37,6 +43,7 @@ func (n *node) assemble(key ledgerKey) (*parts, error) {
 		Memory: n.engines.memory, Classifier: n.engines.classifier, Threshold: n.engines.embedder.RelevanceThreshold(),
 		Active: n.engines.directory.Stands, Guards: guards,
 		Ledger: n.store, Checkpoints: evidence.NewCheckpointer(n.store, key.signer), VerifierKey: key.verifier,
+		Cluster: members.Config{Tenant: cfg.Tenant, Replication: replication{n}, Trust: trust{n}, Refused: n.refusals.Note},
 	}), status)
 	table, err := pods.NewTable(every...)
 	if err != nil {
@@ -52,15 +59,27 @@ func (n *node) assemble(key ledgerKey) (*parts, error) {
 	}
 	p := &parts{gate: gate}
 	p.server = pods.NewServer(pods.ServerConfig{
-		Table: table, Gate: gate, Writer: n.writer, View: n.store, Now: cfg.Now, Guards: guards, Watch: metrics.watch,
+		Table: table, Gate: gate, Writer: n.writer, View: n.store, Now: now, Guards: guards, Watch: metrics.watch, Fresh: n.fresh,
 	})
 	p.hub = hub.New(hub.Config{
-		Handler: p.server, Authenticator: gate, Rooms: &rooms{n.store, n.writer, cfg.Now}, Recorder: checkpoints{n.writer}, Now: cfg.Now,
-		Node: cfg.Node, Epoch: uint64(cfg.Now().UnixMilli()),
+		Handler: p.server, Authenticator: gate, Rooms: &rooms{n.store, n.writer, now}, Recorder: checkpoints{n.writer}, Now: now,
+		Node: n.settings.Node, Epoch: uint64(now().UnixMilli()),
 	})
 	n.engines.hub.Store(p.hub)
 	register(registry, n, p)
 	return p, nil
+}
+
+// fresh waits until the state that this node reads is as fresh as asked.
+func (n *node) fresh(ctx context.Context, c pods.Consistency) error {
+	kind := consensus.Leader
+	switch c {
+	case pods.Local:
+		return nil
+	case pods.Linearizable:
+		kind = consensus.Linearizable
+	}
+	return patiently(ctx, n.consensus, func(ctx context.Context) error { return n.consensus.Read(ctx, kind) })
 }
 
 // register adds every part's metrics to the node's registry.

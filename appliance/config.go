@@ -9,20 +9,43 @@ import (
 	"tamv.internal/tamv/tap"
 )
 
-// Config says how a node runs. Every field but Data has a default.
+// Config says how a node runs. Every field but Data has a default. What a node
+// is (Site, Node, and where it listens and is reached) is settled when it is
+// made and kept in its folder; Listen and Advertise may be given anew.
 type Config struct {
 	// Data is the folder that holds everything; it is created with mode 0700.
 	Data string
-	// Listen is the address of the one port; port 0 takes any free one.
-	// Empty = DefaultListen.
-	Listen string
-	// Node names this machine in the cluster. Empty = "n1".
+	// Site names the site, and with it the ledger that auditors know. Empty =
+	// the name of its first node.
+	Site string
+	// Node names this machine in the site, for ever. Empty = "n1" for the
+	// first node, the host's name for others.
 	Node string
+	// Listen is the address of the one port; port 0 takes any free one. Empty =
+	// the last one, DefaultListen at first.
+	Listen string
+	// Advertise is the HOST:PORT at which other nodes reach this one. Empty =
+	// the address it listens on.
+	Advertise string
+	// Existing refuses a folder without a node. Without it the folder of no
+	// node becomes the first one of a site of its own.
+	Existing bool
 	// Tenant is the tenant of the first operator. Empty = tap.DefaultTenant.
 	Tenant string
 	// NewLedgerKey makes a new ledger key when the old one is lost. Auditors
 	// must be told: checkpoints before and after carry different keys.
 	NewLedgerKey bool
+	// SnapshotBytes of log call for a snapshot. Zero = 32 MiB.
+	SnapshotBytes int64
+	// DiskLow is how many bytes must be free for this node to take writes.
+	// Zero = 5 % of the disk, at most 1 GiB.
+	DiskLow uint64
+	// DiskReserve is the size of a file that is given up when the disk is full.
+	// Zero = none.
+	DiskReserve uint64
+	// ScrubInterval is the time between two readings of everything stored.
+	// Zero = six hours.
+	ScrubInterval time.Duration
 	// Logger receives the node's log. nil = slog.Default().
 	Logger *slog.Logger
 	// Now is the wall clock. nil = time.Now.
@@ -44,14 +67,11 @@ type Running struct {
 }
 
 func (c Config) withDefaults() Config {
-	if c.Listen == "" {
-		c.Listen = DefaultListen
-	}
-	if c.Node == "" {
-		c.Node = "n1"
-	}
 	if c.Tenant == "" {
 		c.Tenant = tap.DefaultTenant
+	}
+	if c.ScrubInterval == 0 {
+		c.ScrubInterval = scrubInterval
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -66,22 +86,17 @@ func (c Config) validate() error {
 	if c.Data == "" {
 		return tap.E("appliance.config", tap.Invalid, "a data folder is needed")
 	}
-	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
-		return tap.Wrap("appliance.config", tap.Invalid, err, "the listen address %q is not HOST:PORT", c.Listen)
+	for _, address := range []string{c.Listen, c.Advertise} {
+		if _, _, err := net.SplitHostPort(address); address != "" && err != nil {
+			return tap.Wrap("appliance.config", tap.Invalid, err, "the address %q is not HOST:PORT", address)
+		}
 	}
-	if !tap.ValidName(c.Node) || !tap.ValidName(c.Tenant) {
-		return tap.E("appliance.config", tap.Invalid, "node and tenant names are 1 to 64 of a-z, 0-9, '-', '_' and '.'")
+	for _, name := range []string{c.Site, c.Node, c.Tenant} {
+		if name != "" && !tap.ValidName(name) {
+			return tap.E("appliance.config", tap.Invalid, "%q is no name for a site, node or tenant: they are 1 to 64 of a-z, 0-9, '-', '_' and '.'", name)
+		}
 	}
 	return nil
-}
-
-// host is the host part of the listen address.
-func (c Config) host() string {
-	host, _, err := net.SplitHostPort(c.Listen)
-	if err != nil {
-		return "" // validate refuses such an address
-	}
-	return host
 }
 
 func (c Config) path(parts ...string) string {

@@ -8,7 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
+	"tamv.internal/tamv/cluster"
 	"tamv.internal/tamv/pods/anubis"
 	"tamv.internal/tamv/store"
 	"tamv.internal/tamv/store/bookpi"
@@ -20,32 +22,53 @@ const (
 	operatorName = "operator"
 	logKeyFile   = "log.key"
 	contextFile  = "context.json"
+
+	operatorKeyFile   = "operator.key"
+	certificateFolder = "ca"
 )
 
 // ledgerKey is the key pair that signs checkpoints.
 type ledgerKey struct {
 	signer   bookpi.Signer
 	verifier string // what auditors keep
+	file     string // log.key as it is, for a new member
 }
 
-// openLedgerKey loads the log key, or makes it for a ledger that nobody has
-// seen yet. The file has the signer key and the verifier key, a line each.
-func openLedgerKey(path, origin string, fresh bool) (ledgerKey, error) {
-	raw, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) && !fresh {
-		return ledgerKey{}, tap.Wrap("appliance.logkey", tap.Unavailable, err,
-			"the ledger key %s is gone; put back the copy you kept. Auditors know this ledger by its key; when it is lost for good, --new-log-key makes another", path)
+// openLedgerKey loads the ledger's key; with another, it makes a new one in the
+// place of one that is lost.
+func openLedgerKey(path, origin string, another bool) (ledgerKey, error) {
+	if absent(path) && another {
+		if _, err := makeLedgerKey(path, origin); err != nil {
+			return ledgerKey{}, err
+		}
 	}
-	if errors.Is(err, fs.ErrNotExist) {
+	return readLedgerKey(path)
+}
+
+// makeLedgerKey makes the key of a ledger that nobody has seen yet, unless a
+// start that was cut off has left one. The file has the signer key and the
+// verifier key, a line each.
+func makeLedgerKey(path, origin string) (ledgerKey, error) {
+	if absent(path) {
 		signer, verifier, err := bookpi.GenerateKey(rand.Reader, origin)
 		if err != nil {
 			return ledgerKey{}, tap.Wrap("appliance.logkey", tap.Internal, err, "no key for the ledger")
 		}
-		raw = []byte(signer + "\n" + verifier + "\n")
-		if err := writePrivate(path, raw); err != nil {
+		if err := cluster.WritePrivate(path, []byte(signer+"\n"+verifier+"\n")); err != nil {
 			return ledgerKey{}, err
 		}
-	} else if err != nil {
+	}
+	return readLedgerKey(path)
+}
+
+// readLedgerKey reads what makeLedgerKey wrote.
+func readLedgerKey(path string) (ledgerKey, error) {
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return ledgerKey{}, tap.Wrap("appliance.logkey", tap.Unavailable, err,
+			"the ledger key %s is gone; put back the copy you kept. Auditors know this ledger by its key; when it is lost for good, --new-log-key makes another", path)
+	}
+	if err != nil {
 		return ledgerKey{}, tap.Wrap("appliance.logkey", tap.Unavailable, err, "the ledger key %s cannot be read", path)
 	}
 	lines := strings.Fields(string(raw))
@@ -56,13 +79,13 @@ func openLedgerKey(path, origin string, fresh bool) (ledgerKey, error) {
 	if err != nil {
 		return ledgerKey{}, tap.Wrap("appliance.logkey", tap.Unavailable, err, "the ledger key %s is damaged; put back the copy you kept", path)
 	}
-	return ledgerKey{signer, lines[1]}, nil
+	return ledgerKey{signer, lines[1], string(raw)}, nil
 }
 
 // enrolOperator makes the first identity of a new appliance and writes its
 // key. The operator of a development node holds every role; on a site, it
 // enrols people with one role each.
-func enrolOperator(ctx context.Context, cfg Config, keyFile string, view store.View, writer store.Committer) error {
+func enrolOperator(ctx context.Context, cfg Config, keyFile string, view store.View, writer store.Committer, now time.Time) error {
 	known := false
 	if err := view.Scan(store.K(cfg.Tenant, anubis.SpaceIdentity).Prefix(), "", func(store.Item) bool { known = true; return false }); err != nil || known {
 		return err
@@ -71,7 +94,7 @@ func enrolOperator(ctx context.Context, cfg Config, keyFile string, view store.V
 	if err != nil {
 		return err
 	}
-	batch, err := anubis.EnrolBatch(cfg.Tenant, operatorName, key.Public().(ed25519.PublicKey), tap.Roles(), "system", cfg.Now(), newRequestID())
+	batch, err := anubis.EnrolBatch(cfg.Tenant, operatorName, key.Public().(ed25519.PublicKey), tap.Roles(), "system", now, newRequestID())
 	if err != nil {
 		return err
 	}
@@ -92,10 +115,23 @@ func openOperatorKey(path string) (ed25519.PrivateKey, error) {
 	return key, nil
 }
 
-// writeContext tells tamvctl how to reach this node.
-func writeContext(cfg Config, address, authorityFile, keyFile string) error {
-	c := client.Context{
-		Address: "https://" + address, CA: authorityFile, Identity: tap.JoinKeyID(cfg.Tenant, operatorName), Key: keyFile,
+// writeContext tells tamvctl how to reach this node and the other members. A
+// node that joined has no operator's key: people there bring their own.
+func (n *node) writeContext() error {
+	c := client.Context{Address: "https://" + n.settings.Advertise, CA: n.cfg.path(certificateFolder, cluster.AuthorityFile)}
+	for _, m := range n.engines.members.Members() {
+		if m.ID != n.settings.Node {
+			c.Addresses = append(c.Addresses, "https://"+m.Address)
+		}
 	}
-	return c.Save(cfg.path(contextFile))
+	if !n.settings.Joined {
+		c.Identity, c.Key = tap.JoinKeyID(n.cfg.Tenant, operatorName), n.cfg.path(operatorKeyFile)
+	}
+	return c.Save(n.cfg.path(contextFile))
+}
+
+// absent says whether there is no file at path.
+func absent(path string) bool {
+	_, err := os.Lstat(path)
+	return errors.Is(err, fs.ErrNotExist)
 }

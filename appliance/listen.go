@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/net/netutil"
 
+	"tamv.internal/tamv/cluster"
 	"tamv.internal/tamv/tap"
 	"tamv.internal/tamv/tap/httpapi"
 	"tamv.internal/tamv/tap/quic"
@@ -47,44 +48,66 @@ func openPort(address string) (net.Listener, net.PacketConn, error) {
 	return nil, nil, tap.Wrap("appliance.listen", tap.Unavailable, lastErr, "cannot listen on %s over UDP", address)
 }
 
-// localName is how clients on this machine reach a listener on this host.
-func localName(host string) string {
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		return "localhost"
+// listenAddress is where to listen: as configured, else where this node did
+// last.
+func listenAddress(cfg Config) (string, error) {
+	if cfg.Listen != "" {
+		return cfg.Listen, nil
 	}
-	return host
+	settings, err := cluster.ReadSettings(cfg.Data)
+	if err == nil && settings.Listen != "" {
+		return settings.Listen, nil
+	}
+	if err != nil && !tap.IsKind(err, tap.NotFound) {
+		return "", err
+	}
+	return DefaultListen, nil
 }
 
-// listen opens the port and serves HTTPS, WebSocket and QUIC on it.
-func (n *node) listen(c *certificates) error {
-	tcp, udp, err := openPort(n.cfg.Listen)
+// boundAddress is where others reach a listener that was asked for an address:
+// with the port that it got.
+func boundAddress(asked string, l net.Listener) string {
+	host, _, err := net.SplitHostPort(advertised(asked))
 	if err != nil {
-		return err
+		return asked // nobody could have listened there
 	}
-	n.address = net.JoinHostPort(localName(n.cfg.host()), strconv.Itoa(tcp.Addr().(*net.TCPAddr).Port))
-	config := &tls.Config{
-		GetCertificate: c.get, MinVersion: tls.VersionTLS13, NextProtos: []string{"h2", "http/1.1"},
+	return net.JoinHostPort(host, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+}
+
+// limit bounds the connections of a listener.
+func limit(l net.Listener) net.Listener { return netutil.LimitListener(l, maxConnections) }
+
+// tlsConfig is what clients meet; other nodes meet the link's.
+func (n *node) tlsConfig() *tls.Config {
+	return &tls.Config{
+		GetCertificate: n.certificates.Get, MinVersion: tls.VersionTLS13, NextProtos: []string{"h2", "http/1.1"},
 		// A coalesced write of many frames should be one record and one send.
 		DynamicRecordSizingDisabled: true,
 	}
-	n.serveTCP(tcp, config)
-	n.serveUDP(udp, config)
-	return nil
 }
 
-func (n *node) serveTCP(l net.Listener, config *tls.Config) {
+// serveTCP serves HTTPS and WebSocket. Until the node has caught up it answers
+// only what is about the node itself.
+func (n *node) serveTCP() {
+	answers := httpapi.Handler(tap.HandlerFunc(n.answer), httpapi.Options{
+		Limit: n.parts.server.BodyLimit, Now: n.clock.Now, Logger: n.cfg.Logger,
+	})
+	sessions := ws.Handler(n.parts.hub, ws.Options{Log: n.cfg.Logger})
 	mux := http.NewServeMux()
-	mux.Handle(tapPath, ws.Handler(n.parts.hub, ws.Options{Log: n.cfg.Logger}))
-	mux.Handle("/", httpapi.Handler(n.parts.server, httpapi.Options{
-		Limit: n.parts.server.BodyLimit, Now: n.cfg.Now, Logger: n.cfg.Logger,
-	}))
-	server := httpapi.NewServer(mux, config)
-	l = netutil.LimitListener(l, maxConnections)
+	mux.Handle("/", answers)
+	mux.HandleFunc(tapPath, func(w http.ResponseWriter, r *http.Request) {
+		if n.serving.Load() {
+			sessions.ServeHTTP(w, r)
+			return
+		}
+		answers.ServeHTTP(w, r) // with the reason
+	})
+	server := httpapi.NewServer(mux, n.tlsConfig())
 	server.ErrorLog = quietly(n.cfg.Logger)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		if err := server.ServeTLS(l, "", ""); !errors.Is(err, http.ErrServerClosed) {
+		if err := server.Serve(n.tcp); !errors.Is(err, http.ErrServerClosed) {
 			n.failed <- tap.Wrap("appliance.listen", tap.Unavailable, err, "the TCP listener ended")
 		}
 	}()
@@ -100,18 +123,49 @@ func (n *node) serveTCP(l net.Listener, config *tls.Config) {
 	})
 }
 
-func (n *node) serveUDP(pc net.PacketConn, config *tls.Config) {
+// alwaysAnswered are the paths about the node itself.
+var alwaysAnswered = map[string]bool{"/health": true, "/ready": true, "/metrics": true, "/openapi.json": true}
+
+// answer serves a request, or turns it away while the node catches up: it would
+// be judged by an old state.
+func (n *node) answer(ctx context.Context, r *tap.Request) (*tap.Response, error) {
+	if !n.serving.Load() && !alwaysAnswered[r.Path] {
+		return nil, tap.E("appliance.serve", tap.Unavailable, "this node is catching up with the others").
+			WithCode("starting").WithRetryAfter(tap.DefaultRetryAfter)
+	}
+	return n.parts.server.Serve(ctx, r)
+}
+
+// serveUDP serves TAP over QUIC.
+func (n *node) serveUDP() {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		if err := quic.Serve(ctx, pc, config, n.parts.hub, quic.Options{Log: n.cfg.Logger}); err != nil {
+		if err := quic.Serve(ctx, n.udp, n.tlsConfig(), n.parts.hub, quic.Options{Log: n.cfg.Logger}); err != nil {
 			n.failed <- tap.Wrap("appliance.listen", tap.Unavailable, err, "the UDP listener ended")
 		}
 	}()
 	n.onStop(func() error {
 		cancel()
 		<-ended
-		return pc.Close()
+		return nil
 	})
+}
+
+// specificIP is the address of a listener that listens on one; nil when it
+// listens everywhere.
+func specificIP(a net.Addr) net.IP {
+	if tcp, ok := a.(*net.TCPAddr); ok && !tcp.IP.IsUnspecified() {
+		return tcp.IP
+	}
+	return nil
+}
+
+// ignoreClosed is for what may have been closed by its user.
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
 }

@@ -3,7 +3,7 @@ package appliance
 import (
 	"context"
 	"errors"
-	"log/slog"
+	"os"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -18,11 +18,35 @@ import (
 type replicated struct{ *store.Store }
 
 func (r replicated) Snapshot() (consensus.Snapshot, error) {
-	snapshot, err := r.Store.Snapshot()
+	s, err := r.Store.Snapshot()
 	if err != nil {
 		return nil, err
 	}
-	return snapshot, nil
+	return captured{s}, nil
+}
+
+// Part opens a sealed part of the ledger by its hash.
+func (r replicated) Part(sum [32]byte) (*os.File, error) {
+	f, err := r.Store.Part(sum)
+	if tap.IsKind(err, tap.NotFound) {
+		return nil, consensus.ErrNoPart
+	}
+	return f, err
+}
+
+// captured is a snapshot of the store as consensus sees it.
+type captured struct{ *store.Snapshot }
+
+func (c captured) WriteTo(dir string) ([]consensus.File, error) {
+	written, err := c.Snapshot.WriteTo(dir)
+	if err != nil {
+		return nil, err
+	}
+	files := make([]consensus.File, len(written))
+	for i, f := range written {
+		files[i] = consensus.File(f)
+	}
+	return files, nil
 }
 
 // proposer is consensus as the store sees it: patient while the leadership
@@ -46,26 +70,36 @@ const (
 // Propose replicates a command. One whose leader was lost is proposed again:
 // the request id inside makes sure that it is applied once, whatever became of
 // the first try.
-func (p proposer) Propose(ctx context.Context, command []byte) (any, error) {
+func (p proposer) Propose(ctx context.Context, command []byte) (outcome any, err error) {
+	err = patiently(ctx, p.node, func(ctx context.Context) (err error) {
+		outcome, err = p.node.Propose(ctx, command)
+		return err
+	})
+	return outcome, err
+}
+
+// patiently repeats what fails because the leadership changes hands, for as long
+// as patience and ctx allow.
+func patiently(ctx context.Context, node interface{ WaitLeader(context.Context) error }, try func(context.Context) error) error {
 	deadline, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	pause := backoff.ExponentialBackOff{InitialInterval: shortestPause, Multiplier: 2, RandomizationFactor: 0.5, MaxInterval: longestPause}
 	pause.Reset()
 	uncertain := false
 	for {
-		outcome, err := p.node.Propose(ctx, command)
+		err := try(ctx)
 		switch {
 		case err == nil:
-			return outcome, nil
+			return nil
 		case errors.Is(err, consensus.ErrUncertain):
 			uncertain = true
 		case !errors.Is(err, consensus.ErrNotLeader):
-			return nil, replicationError(err)
+			return replicationError(err)
 		}
 		timer := time.NewTimer(pause.NextBackOff())
 		select {
 		case <-timer.C:
-			if p.node.WaitLeader(deadline) == nil {
+			if node.WaitLeader(deadline) == nil {
 				continue
 			}
 		case <-deadline.Done():
@@ -74,7 +108,7 @@ func (p proposer) Propose(ctx context.Context, command []byte) (any, error) {
 		if uncertain { // of any try, not only the last
 			err = consensus.ErrUncertain
 		}
-		return nil, replicationError(err)
+		return replicationError(err)
 	}
 }
 
@@ -96,8 +130,9 @@ func replicationError(err error) error {
 }
 
 // expire proposes an empty pack whenever a record is due, so that the
-// machine's clock moves and Apply removes it although nobody writes.
-func expire(ctx context.Context, node *consensus.Node, s *store.Store, now func() time.Time, log *slog.Logger) {
+// machine's clock moves and Apply removes it although nobody writes. Only the
+// leader does.
+func (n *node) expire(ctx context.Context) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	for {
@@ -106,14 +141,14 @@ func expire(ctx context.Context, node *consensus.Node, s *store.Store, now func(
 			return
 		case <-ticker.C:
 		}
-		due, err := s.NextDue()
-		for err == nil && due <= now().UnixMicro() {
-			if err = node.Tick(ctx); err == nil {
-				due, err = s.NextDue()
+		due, err := n.store.NextDue()
+		for err == nil && due <= n.clock.Now().UnixMicro() {
+			if err = n.consensus.Tick(ctx); err == nil {
+				due, err = n.store.NextDue()
 			}
 		}
 		if err != nil && ctx.Err() == nil && !errors.Is(err, consensus.ErrNotLeader) {
-			log.Warn("expiry is late", "error", err)
+			n.cfg.Logger.Warn("expiry is late", "error", err)
 		}
 	}
 }

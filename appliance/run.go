@@ -4,24 +4,29 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"tamv.internal/tamv/appliance/clock"
+	"tamv.internal/tamv/appliance/disk"
+	"tamv.internal/tamv/cluster"
 	"tamv.internal/tamv/consensus"
+	members "tamv.internal/tamv/pods/cluster"
 	"tamv.internal/tamv/store"
 	"tamv.internal/tamv/tap"
 )
 
-const (
-	leaderTimeout = 30 * time.Second // from opening the log to the first commit
-	drainTimeout  = 10 * time.Second // for requests and sessions at the end
-)
+// drainTimeout is for requests and sessions at the end.
+const drainTimeout = 10 * time.Second
 
-// Run starts a node, serves until ctx ends or the state machine halts, and
-// stops. It returns nil after an orderly stop.
-func Run(ctx context.Context, cfg Config) (err error) {
-	began := time.Now()
+// Run starts a node, serves until ctx ends or the node cannot go on, and stops.
+// It returns nil after an orderly stop. A node whose state turns out to be
+// damaged stops, puts the damaged file aside and starts again: the state comes
+// back from a snapshot and the log, its own or another member's.
+func Run(ctx context.Context, cfg Config) error {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
 		return err
@@ -29,19 +34,36 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return tap.Wrap("appliance.run", tap.Unavailable, err, "the data folder %s cannot be made", cfg.Data)
 	}
-	var n node
+	for attempt := 1; ; attempt++ {
+		err := runOnce(ctx, cfg)
+		if !errors.Is(err, store.ErrDamaged) || ctx.Err() != nil || attempt > maxRepairs {
+			return err
+		}
+		aside, moveErr := quarantine(cfg.Data)
+		if moveErr != nil {
+			return errors.Join(err, moveErr)
+		}
+		cfg.Logger.Error("the state is damaged; it is put aside and brought back from a snapshot and the log", "error", err, "aside", aside)
+	}
+}
+
+func runOnce(ctx context.Context, cfg Config) (err error) {
+	n := &node{cfg: cfg, began: time.Now(), failed: make(chan error, 4)}
 	defer func() { err = errors.Join(err, n.stop()) }()
-	if err := n.start(ctx, cfg); err != nil {
+	if err := n.start(ctx); err != nil {
 		return err
 	}
-	if cfg.Ready != nil {
-		cfg.Ready(Running{cfg.Node, cfg.Data, n.address, cfg.path(contextFile), time.Since(began)})
+	if err := n.serve(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // stopped before it served
+		}
+		return err
 	}
 	select {
 	case <-ctx.Done():
 		return nil
 	case <-n.consensus.Halted():
-		return replicationError(n.consensus.Err())
+		return n.consensus.Err()
 	case err := <-n.failed:
 		return err
 	}
@@ -49,15 +71,29 @@ func Run(ctx context.Context, cfg Config) (err error) {
 
 // node is a running appliance: its parts in the order in which they start.
 type node struct {
-	cfg       Config
-	engines   engines
-	store     *store.Store
-	consensus *consensus.Node
-	writer    *store.Writer
-	parts     *parts
-	address   string
-	failed    chan error // a listener that ended by itself
+	cfg          Config
+	began        time.Time
+	settings     cluster.Settings
+	tcp          net.Listener
+	udp          net.PacketConn
+	clock        *clock.Clock
+	authority    *cluster.Authority
+	certificates *cluster.Certificates
+	ledgerKey    ledgerKey
+	engines      engines
+	store        *store.Store
+	disk         *disk.Watch
+	link         *cluster.Link
+	consensus    *consensus.Node
+	writer       *store.Writer
+	refusals     *members.Refusals
+	health       atomic.Pointer[health] // set when everything is assembled
+	scrubbed     scrubbed
+	parts        *parts
+	serving      atomic.Bool // caught up: requests are answered
+	failed       chan error  // something that ended by itself
 
+	work       context.Context // of the background loops
 	background sync.WaitGroup
 	closers    []func() error // run in reverse
 }
@@ -73,86 +109,168 @@ func (n *node) stop() error {
 	return errors.Join(errs...)
 }
 
-// goBackground runs fn until the stop; the stop waits for it.
-func (n *node) goBackground(ctx context.Context, fn func(context.Context)) {
-	n.background.Go(func() { fn(ctx) })
+// inBackground runs fn until the stop, which waits for it.
+func (n *node) inBackground(fn func(context.Context)) {
+	n.background.Go(func() { fn(n.work) })
 }
 
-func (n *node) start(ctx context.Context, cfg Config) error {
-	n.cfg, n.failed = cfg, make(chan error, 2)
-	if err := n.openState(ctx); err != nil {
+// start brings every part up, down to the port; nobody is answered yet.
+func (n *node) start(ctx context.Context) error {
+	if err := n.identify(); err != nil {
+		return err
+	}
+	if err := n.openState(); err != nil {
 		return err
 	}
 	// The folder is this node's now. Whoever waits for the context file must
 	// not read the last run's.
-	if err := os.Remove(cfg.path(contextFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(n.cfg.path(contextFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return tap.Wrap("appliance.run", tap.Unavailable, err, "the context file of the last run cannot be removed")
 	}
-	// The ledger is empty only before the first operator is enrolled.
-	size, _ := n.store.Size()
-	key, err := openLedgerKey(cfg.path(logKeyFile), "tamv/"+cfg.Node, size == 0 || cfg.NewLedgerKey)
-	if err != nil {
-		return err
-	}
-	operatorKey := cfg.path("operator.key")
-	if err := enrolOperator(ctx, cfg, operatorKey, n.store, n.writer); err != nil {
-		return err
-	}
-	authority, err := openAuthority(cfg.path("ca"), cfg.Now())
-	if err != nil {
-		return err
-	}
-	if n.parts, err = n.assemble(key); err != nil {
+	if err := n.openLog(ctx); err != nil {
 		return err
 	}
 	// The loops outlive the listeners: what they flush last is what the last
 	// requests left.
-	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var cancel context.CancelFunc
+	n.work, cancel = context.WithCancel(context.WithoutCancel(ctx))
 	n.onStop(func() error { cancel(); n.background.Wait(); return nil })
-	n.goBackground(work, n.parts.gate.Run)
-	n.goBackground(work, func(ctx context.Context) { expire(ctx, n.consensus, n.store, cfg.Now, cfg.Logger) })
-	certificates, err := newCertificates(authority, cfg)
+	var err error
+	if n.parts, err = n.assemble(); err != nil {
+		return err
+	}
+	for _, loop := range []func(context.Context){
+		n.certificates.Run, n.parts.gate.Run, n.expire, n.reconcile, n.compareClocks, n.disk.Run, n.scrub, n.refusals.Run, n.health.Load().run,
+	} {
+		n.inBackground(loop)
+	}
+	n.serveTCP()
+	return nil
+}
+
+// identify binds the port and finds out, or decides, who this node is.
+func (n *node) identify() error {
+	listen, err := listenAddress(n.cfg)
 	if err != nil {
 		return err
 	}
-	n.goBackground(work, certificates.renew)
-	if err := n.listen(certificates); err != nil {
+	if n.tcp, n.udp, err = openPort(listen); err != nil {
 		return err
 	}
-	return writeContext(cfg, n.address, authority.file, operatorKey)
+	n.onStop(func() error { return errors.Join(ignoreClosed(n.tcp.Close()), ignoreClosed(n.udp.Close())) })
+	if n.settings, err = settle(n.cfg, boundAddress(listen, n.tcp)); err != nil {
+		return err
+	}
+	n.clock = clock.New(clock.Config{Wall: n.cfg.Now})
+	folder := n.cfg.path(certificateFolder)
+	if n.authority, err = cluster.OpenAuthority(folder, n.clock.Now()); err != nil {
+		return err
+	}
+	if n.ledgerKey, err = openLedgerKey(n.cfg.path(logKeyFile), ledgerOrigin(n.settings.Site), n.cfg.NewLedgerKey); err != nil {
+		return err
+	}
+	n.certificates, err = cluster.OpenCertificates(cluster.CertificateConfig{
+		Authority: n.authority, Dir: folder, Node: n.settings.Node, Now: n.clock.Now, Log: n.cfg.Logger,
+		Names: cluster.ServerNames(cluster.Host(n.settings.Listen), cluster.Host(n.settings.Advertise)),
+	})
+	return err
 }
 
-// openState opens the state machine and the log, and waits until everything
-// that was committed is applied.
-func (n *node) openState(ctx context.Context) error {
+// openState opens the state machine and what follows it in memory.
+func (n *node) openState() error {
 	var err error
-	if n.engines, err = loadEngines(); err != nil {
+	if n.engines, err = loadEngines(n.cfg.Tenant); err != nil {
 		return err
 	}
 	if n.store, err = store.Open(n.cfg.Data, n.engines.observers()); err != nil {
 		return err
 	}
 	n.onStop(n.store.Close)
-	if err := n.engines.load(n.store); err != nil {
-		return err
-	}
+	return n.engines.load(n.store)
+}
+
+// openLog connects this node with the other members and opens the replicated
+// log.
+func (n *node) openLog(ctx context.Context) error {
+	n.disk = disk.New(disk.Config{
+		Dir: n.cfg.Data, MinFree: n.cfg.DiskLow, Reserve: max(n.cfg.DiskReserve, 1), OnLow: n.stepAside, Logger: n.cfg.Logger,
+	})
+	// It counts connections that come before there is anything to write with.
+	n.refusals = members.NewRefusals(n.cfg.Tenant, n.settings.Node, late{&n.writer}, n.clock.Now, n.cfg.Logger)
+	n.link = cluster.NewLink(cluster.LinkConfig{
+		Authority: n.authority, Certificates: n.certificates, Roster: n.engines.members, Address: n.settings.Advertise,
+		From: specificIP(n.tcp.Addr()), Now: n.clock.Now, Refused: n.refused,
+	})
+	n.tcp = n.link.Split(limit(n.tcp), n.tlsConfig())
 	c := consensus.DefaultConfig()
-	c.ID, c.Dir, c.Logger, c.Clock = n.cfg.Node, n.cfg.path("raft"), n.cfg.Logger, n.cfg.Now
+	c.ID, c.Dir, c.Logger, c.Clock, c.Wall = n.settings.Node, n.cfg.path("raft"), n.cfg.Logger, n.clock.Now, n.clock.Local
+	c.Stream, c.Joining, c.Report = n.link, n.settings.Joined, n.report
 	c.MaxPackBytes = 2 * store.MaxBatchBytes // any batch fits, with its framing
-	if n.consensus, err = consensus.Open(c, replicated{n.store}); err != nil {
-		return tap.Wrap("appliance.run", tap.Unavailable, err, "the replicated log in %s cannot be opened: %v", c.Dir, err)
+	if n.cfg.SnapshotBytes > 0 {
+		c.SnapshotBytes = n.cfg.SnapshotBytes
+	}
+	var err error
+	n.consensus, err = consensus.Open(c, replicated{n.store})
+	if errors.Is(err, consensus.ErrDamaged) {
+		n.cfg.Logger.Error("the log is damaged; this node takes no part until the other members have brought it back", "error", err)
+		if err = consensus.Repair(ctx, c, replicated{n.store}); err == nil {
+			n.consensus, err = consensus.Open(c, replicated{n.store})
+		}
+	}
+	if err != nil {
+		return errors.Join(logError(c.Dir, err), n.link.Close())
 	}
 	n.onStop(n.consensus.Close)
 	n.onStop(func() error { n.store.StopWaiting(); return nil })
 	n.writer = store.NewWriter(proposer{n.consensus}, n.store)
+	return nil
+}
 
-	ctx, cancel := context.WithTimeout(ctx, leaderTimeout)
-	defer cancel()
-	if err := n.consensus.WaitLeader(ctx); err != nil {
-		return replicationError(err)
+// serve waits until this node has what the others have, and answers then.
+func (n *node) serve(ctx context.Context) error {
+	if err := n.catchUp(ctx); err != nil {
+		return err
 	}
-	if err := n.consensus.Read(ctx, consensus.Linearizable); err != nil {
-		return replicationError(err)
+	if err := n.introduce(ctx); err != nil {
+		return err
+	}
+	n.serving.Store(true)
+	n.serveUDP()
+	if err := n.writeContext(); err != nil {
+		return err
+	}
+	if n.cfg.Ready != nil {
+		n.cfg.Ready(Running{n.settings.Node, n.cfg.Data, n.settings.Advertise, n.cfg.path(contextFile), time.Since(n.began)})
 	}
 	return nil
+}
+
+// catchUpTurn is how long one try to catch up lasts before the log says so.
+const catchUpTurn = 10 * time.Second
+
+// catchUp waits until a leader is known and what it had applied is applied
+// here. A node that was added to nothing yet, or whose site has no majority,
+// waits for as long as it takes.
+func (n *node) catchUp(ctx context.Context) error {
+	for {
+		turn, cancel := context.WithTimeout(ctx, catchUpTurn)
+		err := n.consensus.WaitLeader(turn)
+		if err == nil {
+			err = n.consensus.Read(turn, consensus.Leader)
+		}
+		cancel()
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err() // stopped before it began to serve
+		case n.consensus.Err() != nil:
+			return n.consensus.Err()
+		case errors.Is(err, consensus.ErrClosed):
+			return replicationError(err)
+		}
+		if turn.Err() != nil {
+			n.cfg.Logger.Warn("waiting for a leader and its state", "error", err)
+		}
+	}
 }

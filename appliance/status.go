@@ -18,9 +18,9 @@ import (
 // statusPod serves what is asked about the node itself. It is a pod like any
 // other, so that its routes stand in the one route table.
 type statusPod struct {
-	node       string
+	site, node string
 	started    time.Time
-	conditions []condition
+	conditions *health
 	registry   *prometheus.Registry
 	ledger     interface{ Size() (uint64, bookpi.Hash) }
 	clock      func() int64
@@ -33,6 +33,7 @@ type statusPod struct {
 // statusReply is the body of GET /v1/status.
 type statusReply struct {
 	Release    string            `json:"release"`
+	Site       string            `json:"site"`
 	Node       string            `json:"node"`
 	Role       string            `json:"role"`
 	UptimeMs   int64             `json:"uptimeMs"`
@@ -73,7 +74,7 @@ func (s *statusPod) health(context.Context, *pods.Call) (*pods.Result, error) {
 }
 
 func (s *statusPod) ready(context.Context, *pods.Call) (*pods.Result, error) {
-	ready, rows := report(s.conditions)
+	ready, rows := s.conditions.check()
 	status := http.StatusOK
 	if !ready {
 		status = http.StatusServiceUnavailable
@@ -103,9 +104,9 @@ func (s *statusPod) describe(context.Context, *pods.Call) (*pods.Result, error) 
 
 func (s *statusPod) status(_ context.Context, c *pods.Call) (*pods.Result, error) {
 	size, root := s.ledger.Size()
-	ready, rows := report(s.conditions)
+	ready, rows := s.conditions.check()
 	return &pods.Result{Body: statusReply{
-		Release: tap.Release, Node: s.node, Role: s.role(), UptimeMs: c.Now.Sub(s.started).Milliseconds(),
+		Release: tap.Release, Site: s.site, Node: s.node, Role: s.role(), UptimeMs: c.Now.Sub(s.started).Milliseconds(),
 		Ready: ready, Conditions: rows, Ledger: ledgerStatus{size, root, s.clock()}, Memory: s.memory(), Models: s.models,
 	}}, nil
 }

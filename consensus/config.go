@@ -29,6 +29,9 @@ type Config struct {
 	Logger *slog.Logger
 	// Clock is the wall clock that stamps packs; nil means time.Now. It may jump.
 	Clock func() time.Time
+	// Wall is the clock that members compare (Peer.ClockOffset); nil means Clock. It differs where Clock is corrected by
+	// what the members' clocks say.
+	Wall func() time.Time
 
 	// MaxPackCommands bounds the commands of one pack: 1 to 65,536.
 	MaxPackCommands int
@@ -122,6 +125,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Clock == nil {
 		c.Clock = time.Now
+	}
+	if c.Wall == nil {
+		c.Wall = c.Clock
 	}
 	if c.OpenLog == nil {
 		c.OpenLog = openBoltLog

@@ -116,7 +116,7 @@ func (p *peers) ask(ctx context.Context, server raft.Server) (answer Peer, befor
 	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()
 	before = p.node.raft.LastIndex()
-	begin, wall := time.Now(), p.node.cfg.Clock()
+	begin, wall := time.Now(), p.node.cfg.Wall()
 	reply, err := p.node.calls.call(ctx, string(server.Address), callStatus, nil)
 	if err != nil {
 		return Peer{}, before, err
@@ -169,7 +169,7 @@ type status struct {
 func (n *Node) tellStatus(context.Context, []byte) ([]byte, error) {
 	s := status{
 		id: n.cfg.ID, applied: n.fsm.applied.Load(), last: n.raft.LastIndex(), term: n.raft.CurrentTerm(),
-		clock: n.cfg.Clock().UnixMicro(),
+		clock: n.cfg.Wall().UnixMicro(),
 	}
 	if n.cfg.Report != nil {
 		s.report = n.cfg.Report()

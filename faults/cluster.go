@@ -21,7 +21,7 @@ type Status struct {
 
 // Member is a row of the member list.
 type Member struct {
-	Node      string `json:"node"`
+	Node      string `json:"id"`
 	Voter     bool   `json:"voter"`
 	Reachable bool   `json:"reachable"`
 }
@@ -84,17 +84,17 @@ func (s *Site) invite(ctx context.Context, name string) (string, error) {
 func (s *Site) awaitVoter(ctx context.Context, name string) error {
 	return until(ctx, startTime, func() error {
 		var list struct {
-			Members []Member `json:"members"`
+			Nodes []Member `json:"nodes"`
 		}
 		if _, err := s.Ask(ctx, "GET", "/v1/cluster", nil, &list); err != nil {
 			return err
 		}
-		for _, m := range list.Members {
+		for _, m := range list.Nodes {
 			if m.Node == name && m.Voter {
 				return nil
 			}
 		}
-		return fmt.Errorf("%s does not vote: %+v", name, list.Members)
+		return fmt.Errorf("%s does not vote: %+v", name, list.Nodes)
 	})
 }
 

@@ -31,9 +31,19 @@ func runNode(ctx context.Context, s Spec, now func() time.Time, ready func()) er
 	if ok, err := runPuppet(ctx, s, ready); ok {
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
-	return appliance.Run(ctx, appliance.Config{
-		Data: s.Data, Node: s.Node, Listen: s.Listen, Logger: log, Now: now,
-		Ready: func(appliance.Running) { ready() },
-	})
+	cfg := appliance.Config{
+		Data: s.Data, Node: s.Node, Listen: s.Listen, Advertise: s.Advertise, SnapshotBytes: snapshotBytes, Now: now,
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo})),
+		Ready:  func(appliance.Running) { ready() },
+	}
+	if s.Action == Join && !appliance.FoundedAt(s.Data) {
+		if err := appliance.Join(ctx, cfg, s.Token); err != nil {
+			return err
+		}
+	}
+	return appliance.Run(ctx, cfg)
 }
+
+// snapshotBytes of log call for a snapshot: few, so that snapshots are taken and
+// installed in every run.
+const snapshotBytes = 1 << 20

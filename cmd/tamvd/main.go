@@ -1,6 +1,7 @@
 // Command tamvd is the appliance: one process that is a whole backend.
 //
-//	tamvd dev [--data DIR] [--listen HOST:PORT]
+//	tamvd dev [--nodes N] [--data DIR] [--listen HOST:PORT]
+//	tamvd init, run, join TOKEN, recover
 //	tamvd version
 package main
 
@@ -21,7 +22,7 @@ func main() {
 		debug.SetGCPercent(gcPercent)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }

@@ -14,7 +14,7 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"tamvd": func() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) },
+		"tamvd": func() { os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 	})
 }
 
@@ -42,7 +42,7 @@ func TestDevSaysWhereItIsAndStops(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		out := &stopper{stop: cancel}
 		var complaints bytes.Buffer
-		if code := run(ctx, []string{"dev", "--listen", "127.0.0.1:0"}, out, &complaints); code != 0 {
+		if code := run(ctx, []string{"dev", "--listen", "127.0.0.1:0"}, nil, out, &complaints); code != 0 {
 			t.Fatalf("exit status %d: %s", code, complaints.String())
 		}
 		for _, want := range []string{"tamvd " + tap.Release, "https://127.0.0.1:", "quic://127.0.0.1:", "context.json demo", next} {

@@ -1,7 +1,6 @@
 package anubis
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"sync"
@@ -95,10 +94,10 @@ func TestOnTheRealStore(t *testing.T) {
 	if err := gate.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	var snapshot bytes.Buffer
+	snapshot := t.TempDir()
 	frozen, err := state.Snapshot()
 	if err == nil {
-		_, err = frozen.WriteTo(&snapshot)
+		_, err = frozen.WriteTo(snapshot)
 		frozen.Release()
 	}
 	if err != nil {
@@ -129,7 +128,7 @@ func TestOnTheRealStore(t *testing.T) {
 		t.Fatalf("a revoked identity's batch: %v", err)
 	}
 
-	if err := state.Restore(&snapshot); err != nil {
+	if err := state.Restore(snapshot); err != nil {
 		t.Fatal(err)
 	}
 	admit(signed(), codeOK)

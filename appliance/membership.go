@@ -1,0 +1,142 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"tamv.internal/tamv/consensus"
+	members "tamv.internal/tamv/pods/cluster"
+	"tamv.internal/tamv/store"
+	"tamv.internal/tamv/tap"
+)
+
+// reconcileInterval is how often the leader compares the members it should have
+// with those it has, besides whenever a record changes.
+const reconcileInterval = time.Second
+
+// reconcile makes raft's configuration follow the member records while this
+// node leads: who has a record is added without a vote, votes when it has
+// caught up unless it is an observer, and is removed with its record. Every
+// step may fail and is taken again; none is taken twice at a time.
+func (n *node) reconcile(ctx context.Context) {
+	ticker := time.NewTicker(reconcileInterval)
+	defer ticker.Stop()
+	for {
+		changed := n.engines.members.Changed()
+		n.link.Recheck()
+		if n.serving.Load() {
+			n.reconcileOnce(ctx)
+			n.raiseVersion(ctx)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+			if err := n.writeContext(); err != nil && n.serving.Load() {
+				n.cfg.Logger.Warn("the context file does not list the new members", "error", err)
+			}
+		case <-ticker.C:
+		}
+	}
+}
+
+func (n *node) reconcileOnce(ctx context.Context) {
+	state := n.consensus.State()
+	if state.Role != consensus.RoleLeader {
+		return
+	}
+	present := map[string]consensus.Member{}
+	for _, m := range state.Members {
+		present[m.ID] = m
+	}
+	for _, wanted := range n.engines.members.Members() {
+		have, known := present[wanted.ID]
+		delete(present, wanted.ID)
+		if !known || have.Address != wanted.Address {
+			n.change(ctx, "added", wanted.ID, func() error { return n.consensus.Add(ctx, wanted.ID, wanted.Address) })
+		}
+		if known && !have.Voter && !wanted.Observer {
+			n.change(ctx, "made a voter", wanted.ID, func() error { return n.consensus.Promote(ctx, wanted.ID) })
+		}
+	}
+	for id := range present {
+		// A member without a record and without a removal is this site's
+		// first node before it has introduced itself.
+		if n.engines.members.Removed(id) {
+			n.change(ctx, "removed", id, func() error { return n.consensus.Remove(ctx, id) })
+		}
+	}
+}
+
+// change takes one step of a membership change and says what came of it.
+func (n *node) change(ctx context.Context, what, id string, step func() error) {
+	err := step()
+	switch {
+	case err == nil:
+		n.cfg.Logger.Info("member "+what, "member", id)
+	case errors.Is(err, consensus.ErrNotLeader), errors.Is(err, consensus.ErrBehind), ctx.Err() != nil:
+	default:
+		n.cfg.Logger.Warn("a member is not "+what+" yet", "member", id, "error", err)
+	}
+}
+
+// raiseVersion lets newer commands be used once every member can apply them.
+func (n *node) raiseVersion(ctx context.Context) {
+	if n.consensus.State().Role != consensus.RoleLeader {
+		return
+	}
+	least := store.Version
+	for _, p := range n.consensus.Peers() {
+		if time.Since(p.Heard) > heardLately {
+			return // what it runs is not known
+		}
+		least = min(least, p.Report.Version)
+	}
+	if least <= n.store.ClusterVersion() {
+		return
+	}
+	_, err := n.writer.Commit(ctx, store.Batch{
+		RequestID: newRequestID(), Tenant: n.cfg.Tenant, Ops: []store.Op{store.Raise(least)},
+		Evidence: []store.Evidence{{Actor: "system", Action: "cluster.version", Outcome: "ok", Payload: fmt.Appendf(nil, `{"version":%d}`, least)}},
+	})
+	if err != nil && ctx.Err() == nil {
+		n.cfg.Logger.Warn("the cluster version stays", "error", err)
+	}
+}
+
+// stepAside hands the leadership over, once for each time that the disk fills
+// up: another member can still write.
+func (n *node) stepAside() {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if n.consensus.State().Role != consensus.RoleLeader {
+		return
+	}
+	if err := n.consensus.Transfer(ctx, ""); err != nil {
+		n.cfg.Logger.Warn("the disk is nearly full and no other member can lead: writes are refused", "error", err)
+	}
+}
+
+// introduce writes what a site's first node has to: its own member record, and
+// the first operator. A node that moved, or runs another release, writes its
+// record anew.
+func (n *node) introduce(ctx context.Context) error {
+	self := members.Member{
+		ID: n.settings.Node, Joined: n.clock.Now().UnixMicro(), Address: n.settings.Advertise, Pin: members.Pin(n.certificates.Pin()), Release: tap.Release, Version: store.Version,
+	}
+	known, ok := n.engines.members.Member(self.ID)
+	if ok {
+		self.Joined, self.Observer, self.Request, self.By, self.Invited = known.Joined, known.Observer, known.Request, known.By, known.Invited
+	}
+	if known != self {
+		if _, err := n.writer.Commit(ctx, members.SelfBatch(n.cfg.Tenant, self, newRequestID())); err != nil {
+			return err
+		}
+	}
+	if n.settings.Joined {
+		return nil
+	}
+	return enrolOperator(ctx, n.cfg, n.cfg.path(operatorKeyFile), n.store, n.writer, n.clock.Now())
+}

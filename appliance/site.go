@@ -1,0 +1,226 @@
+package appliance
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"net"
+	"os"
+	"strings"
+
+	"tamv.internal/tamv/cluster"
+	"tamv.internal/tamv/store"
+	"tamv.internal/tamv/tap"
+)
+
+const (
+	defaultNode  = "n1" // of a site's first node
+	recoveryFile = "recovery.pem"
+)
+
+// Founded is a new site, as its operator has to know it.
+type Founded struct {
+	Site, Node   string
+	Fingerprint  string // of the certificate authority: SHA-256 in hex
+	VerifierKey  string // what auditors verify the ledger with
+	RecoveryFile string // the site's keys, sealed
+	RecoveryCode string // opens it; kept nowhere
+}
+
+// Init makes the folder of a site's first node: its keys, its certificate
+// authority and the sealed copy of both. It starts nothing. The error is
+// Conflict when the folder is a node's already.
+func Init(cfg Config) (Founded, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return Founded{}, err
+	}
+	if FoundedAt(cfg.Data) {
+		return Founded{}, tap.E("appliance.init", tap.Conflict, "the folder %s belongs to a node already", cfg.Data)
+	}
+	address := cfg.Advertise
+	if address == "" {
+		address = cfg.Listen
+	}
+	if address == "" {
+		address = DefaultListen
+	}
+	return found(cfg, advertised(address))
+}
+
+// found writes a first node's folder, the settings last: a start that is cut
+// off begins again.
+func found(cfg Config, address string) (Founded, error) {
+	settings := cluster.Settings{Site: cfg.Site, Node: cfg.Node, Listen: cfg.Listen, Advertise: address}
+	if settings.Node == "" {
+		settings.Node = defaultNode
+	}
+	if settings.Site == "" {
+		settings.Site = settings.Node
+	}
+	if settings.Listen == "" {
+		settings.Listen = DefaultListen
+	}
+	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+		return Founded{}, tap.Wrap("appliance.init", tap.Unavailable, err, "the data folder %s cannot be made", cfg.Data)
+	}
+	authority, err := cluster.OpenAuthority(cfg.path(certificateFolder), cfg.Now())
+	if err != nil {
+		return Founded{}, err
+	}
+	key, err := makeLedgerKey(cfg.path(logKeyFile), ledgerOrigin(settings.Site))
+	if err != nil {
+		return Founded{}, err
+	}
+	code, err := sealRecovery(cfg, authority)
+	if err != nil {
+		return Founded{}, err
+	}
+	fingerprint := authority.Fingerprint()
+	return Founded{
+		Site: settings.Site, Node: settings.Node, Fingerprint: hex.EncodeToString(fingerprint[:]), VerifierKey: key.verifier,
+		RecoveryFile: cfg.path(recoveryFile), RecoveryCode: code.Reveal(),
+	}, settings.Write(cfg.Data)
+}
+
+// ledgerOrigin is how auditors call a site's ledger.
+func ledgerOrigin(site string) string { return "tamv/" + site }
+
+// sealRecovery writes what the site cannot make again, sealed under a code that
+// is stored nowhere.
+func sealRecovery(cfg Config, a *cluster.Authority) (cluster.Code, error) {
+	ledger, err := os.ReadFile(cfg.path(logKeyFile))
+	if err != nil {
+		return cluster.Code{}, tap.Wrap("appliance.init", tap.Unavailable, err, "the ledger key cannot be read")
+	}
+	certificate, key := a.Keys()
+	file, code, err := cluster.Recovery{Authority: certificate, AuthorityKey: key, LedgerKey: ledger}.Seal()
+	if err != nil {
+		return code, err
+	}
+	return code, cluster.WritePrivate(cfg.path(recoveryFile), file)
+}
+
+// FoundedAt says whether a folder is a node's.
+func FoundedAt(folder string) bool {
+	_, err := cluster.ReadSettings(folder)
+	return !tap.IsKind(err, tap.NotFound)
+}
+
+// Join makes the folder of another node of a site, with the token of an
+// invitation: it asks the members that the token names and keeps what they
+// answer. It starts nothing. Presented again by the same folder, the same token
+// is the same request.
+func Join(ctx context.Context, cfg Config, token string) error {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return err
+	}
+	if FoundedAt(cfg.Data) {
+		return tap.E("appliance.join", tap.Conflict, "the folder %s belongs to a node already; tamvd run starts it", cfg.Data)
+	}
+	parsed, err := cluster.ParseToken(token)
+	if err != nil {
+		return err
+	}
+	settings, err := joining(cfg)
+	if err != nil {
+		return err
+	}
+	key, err := cluster.NodeKey(cfg.path(certificateFolder))
+	if err != nil {
+		return err
+	}
+	joined, err := cluster.Join(ctx, parsed, cluster.JoinRequest{
+		Node: settings.Node, Address: settings.Advertise, Release: tap.Release, Version: store.Version, Key: key, Now: cfg.Now,
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := joined.Install(cfg.path(certificateFolder)); err != nil {
+		return err
+	}
+	if err := cluster.WritePrivate(cfg.path(logKeyFile), joined.LedgerKey); err != nil {
+		return err
+	}
+	settings.Site, settings.Joined = joined.Site, true
+	return settings.Write(cfg.Data)
+}
+
+// joining is what a node that joins will be.
+func joining(cfg Config) (cluster.Settings, error) {
+	s := cluster.Settings{Node: cfg.Node, Listen: cfg.Listen, Advertise: cfg.Advertise}
+	if s.Node == "" {
+		name, err := os.Hostname()
+		if err != nil || !tap.ValidName(strings.ToLower(name)) {
+			return s, tap.E("appliance.join", tap.Invalid, "this machine's name cannot be a node's: choose one with --node")
+		}
+		s.Node = strings.ToLower(name)
+	}
+	if s.Listen == "" {
+		s.Listen = DefaultListen
+	}
+	if s.Advertise == "" {
+		s.Advertise = advertised(s.Listen)
+	}
+	if _, port, err := net.SplitHostPort(s.Advertise); err != nil || port == "0" {
+		return s, tap.E("appliance.join", tap.Invalid, "the other nodes must know where to reach this one: give --listen or --advertise a port")
+	}
+	return s, nil
+}
+
+// advertised is the address by which others reach a listener: the machine's
+// name when it listens everywhere.
+func advertised(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if ip := net.ParseIP(host); err == nil && (host == "" || ip != nil && ip.IsUnspecified()) {
+		if name, err := os.Hostname(); err == nil {
+			return net.JoinHostPort(name, port)
+		}
+		return net.JoinHostPort("localhost", port)
+	}
+	return listen
+}
+
+// settle finds out which node of which site this is and where it is reached,
+// and makes the folder when there is none. address is the bound one.
+func settle(cfg Config, bound string) (cluster.Settings, error) {
+	settings, err := cluster.ReadSettings(cfg.Data)
+	switch {
+	case err == nil:
+	case !tap.IsKind(err, tap.NotFound):
+		return settings, err
+	case cfg.Existing:
+		return settings, tap.Wrap("appliance.run", tap.NotFound, err,
+			"the folder %s belongs to no node: tamvd init founds a site there, tamvd join makes it a member of one", cfg.Data)
+	default:
+		if cfg.Advertise != "" {
+			bound = cfg.Advertise
+		}
+		if _, err := found(cfg, bound); err != nil {
+			return settings, err
+		}
+		return cluster.ReadSettings(cfg.Data)
+	}
+	if cfg.Node != "" && cfg.Node != settings.Node || cfg.Site != "" && cfg.Site != settings.Site {
+		return settings, tap.E("appliance.run", tap.Conflict, "the folder %s is node %s of site %s", cfg.Data, settings.Node, settings.Site)
+	}
+	was := settings
+	if cfg.Listen != "" {
+		settings.Listen, settings.Advertise = cfg.Listen, bound
+	}
+	if cfg.Advertise != "" {
+		settings.Advertise = cfg.Advertise
+	}
+	if settings != was {
+		err = settings.Write(cfg.Data)
+	}
+	return settings, err
+}
+
+// Recover makes a stopped node the only member of its site, after the others
+// were lost for good. What it had applied or accepted stays; what only the
+// others had is gone. Nodes that still run would go on by themselves.
+func Recover(ctx context.Context, cfg Config) error {
+	return errors.ErrUnsupported
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"tamv.internal/tamv/tap"
+)
+
+const (
+	startTimeout = 60 * time.Second // of a node, and of a site
+	stopTimeout  = 20 * time.Second // before a node is killed
+	restartPause = time.Second      // before a node that died is started again
+)
+
+// child is one node of a development site: a process that is started again
+// whenever it dies.
+type child struct {
+	name    string
+	folder  string
+	address string
+
+	mu      sync.Mutex
+	process *os.Process // guarded by mu; the present one
+	stopped bool        // guarded by mu
+	ended   chan struct{}
+}
+
+// run starts the process and keeps it running until the stop; with a token it
+// joins the site first. changed is called whenever there is another process.
+func (c *child) run(ctx context.Context, fail context.CancelCauseFunc, token string, changed func() error) error {
+	if err := os.MkdirAll(c.folder, 0o700); err != nil {
+		return tap.Wrap("tamvd.dev", tap.Unavailable, err, "the node's folder cannot be made")
+	}
+	// What an earlier run left would look like this one's.
+	_ = os.Remove(filepath.Join(c.folder, "context.json"))
+	args := []string{"run", "--data", c.folder, "--listen", c.address}
+	if token != "" {
+		args = []string{"join", "-", "--data", c.folder, "--listen", c.address, "--node", c.name}
+	}
+	cmd, err := c.start(args, token)
+	if err != nil {
+		return err
+	}
+	c.ended = make(chan struct{})
+	go func() {
+		defer close(c.ended)
+		for {
+			_ = cmd.Wait()
+			c.mu.Lock()
+			stopped := c.stopped
+			c.mu.Unlock()
+			if stopped {
+				return
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(restartPause):
+			}
+			if cmd, err = c.start([]string{"run", "--data", c.folder, "--listen", c.address}, ""); err != nil {
+				fail(err)
+				return
+			}
+			if err := changed(); err != nil {
+				fail(err)
+			}
+		}
+	}()
+	return changed()
+}
+
+// start starts one process; its output goes to a file in its folder.
+func (c *child) start(args []string, input string) (*exec.Cmd, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	self, err := os.Executable()
+	if err != nil {
+		return nil, tap.Wrap("tamvd.dev", tap.Internal, err, "this program does not find itself")
+	}
+	log, err := os.OpenFile(filepath.Join(c.folder, "tamvd.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, tap.Wrap("tamvd.dev", tap.Unavailable, err, "the node's log cannot be written")
+	}
+	defer log.Close()
+	cmd := exec.Command(self, args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), log, log
+	cmd.SysProcAttr = detached()
+	if err := cmd.Start(); err != nil {
+		return nil, tap.Wrap("tamvd.dev", tap.Unavailable, err, "node %s cannot be started", c.name)
+	}
+	c.process = cmd.Process
+	if c.stopped { // while it was being started again
+		_ = c.process.Kill()
+	}
+	return cmd, nil
+}
+
+func (c *child) pid() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.process == nil {
+		return 0
+	}
+	return c.process.Pid
+}
+
+// awaitReady waits until the node has written its context file.
+func (c *child) awaitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		if _, err := os.Stat(filepath.Join(c.folder, "context.json")); err == nil {
+			return nil
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return tap.Wrap("tamvd.dev", tap.Unavailable, ctx.Err(), "node %s did not start; its log is %s", c.name, filepath.Join(c.folder, "tamvd.log"))
+		}
+	}
+}
+
+// stop ends the process in good order, or kills it when it takes too long.
+func (c *child) stop() error {
+	c.mu.Lock()
+	c.stopped = true
+	process := c.process
+	c.mu.Unlock()
+	if process == nil || c.ended == nil {
+		return nil
+	}
+	_ = process.Signal(syscall.SIGTERM) // it may have ended by itself
+	timer := time.NewTimer(stopTimeout)
+	defer timer.Stop()
+	select {
+	case <-c.ended:
+		return nil
+	case <-timer.C:
+	}
+	_ = process.Kill()
+	<-c.ended
+	return tap.E("tamvd.dev", tap.Timeout, "node %s did not stop and was killed; its log is %s", c.name, filepath.Join(c.folder, "tamvd.log"))
+}
+
+// writeJSON replaces a small file in one step.
+func writeJSON(path string, v any) error {
+	raw, err := json.MarshalIndent(v, "", "  ")
+	if err == nil {
+		err = os.WriteFile(path+".incoming", append(raw, '\n'), 0o600)
+	}
+	if err == nil {
+		err = os.Rename(path+".incoming", path)
+	}
+	if err != nil {
+		return tap.Wrap("tamvd.dev", tap.Unavailable, err, "%s cannot be written", path)
+	}
+	return nil
+}

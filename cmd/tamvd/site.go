@@ -1,0 +1,247 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"tamv.internal/tamv/appliance"
+	"tamv.internal/tamv/tap"
+	"tamv.internal/tamv/tap/client"
+)
+
+// site is a development site: several nodes on this machine, each a process of
+// its own, kept running until the end.
+type site struct {
+	folder  string
+	nodes   []*child
+	started time.Time
+}
+
+// maxNodes is the most members that a development site has: one more voter
+// than five makes a cluster slower and no safer.
+const maxNodes = 5
+
+// devFile lists the processes, for who wants to kill one.
+const devFile = "dev.json"
+
+// runSite runs a development site of several nodes until ctx ends.
+func runSite(ctx context.Context, count int, cfg appliance.Config, announce func(*site)) error {
+	if count < 2 || count > maxNodes {
+		return tap.E("tamvd.dev", tap.Invalid, "--nodes is from 1 to %d", maxNodes)
+	}
+	s := &site{folder: cfg.Data, started: time.Now()}
+	addresses, err := freeAddresses(cfg.Listen, count)
+	if err != nil {
+		return err
+	}
+	for i, address := range addresses {
+		name := "n" + strconv.Itoa(i+1)
+		s.nodes = append(s.nodes, &child{name: name, folder: filepath.Join(cfg.Data, name), address: address})
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	err = s.start(ctx, cancel, cfg)
+	if err == nil {
+		announce(s)
+		<-ctx.Done()
+		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+			err = cause
+		}
+	}
+	for _, c := range s.nodes {
+		err = errors.Join(err, c.stop())
+	}
+	return err
+}
+
+// start brings every node up: the first founds the site, the others join it,
+// and all of them vote at the end.
+func (s *site) start(ctx context.Context, fail context.CancelCauseFunc, cfg appliance.Config) error {
+	first := s.nodes[0]
+	old := appliance.FoundedAt(first.folder)
+	if !old {
+		cfg.Data, cfg.Listen, cfg.Node = first.folder, first.address, first.name
+		if _, err := appliance.Init(cfg); err != nil {
+			return err
+		}
+	}
+	if err := first.run(ctx, fail, "", s.save); err != nil {
+		return err
+	}
+	if old { // a site needs its majority before it answers
+		for _, c := range s.nodes[1:] {
+			if err := c.run(ctx, fail, "", s.save); err != nil {
+				return err
+			}
+		}
+	}
+	operator, err := s.connect(ctx, first)
+	if err != nil {
+		return err
+	}
+	defer operator.Close()
+	for _, c := range s.nodes[1:] {
+		if old {
+			continue
+		}
+		token, err := invite(ctx, operator, c.name)
+		if err != nil {
+			return err
+		}
+		if err := c.run(ctx, fail, token, s.save); err != nil {
+			return err
+		}
+	}
+	if err := s.awaitVoters(ctx, operator); err != nil {
+		return err
+	}
+	return s.saveContext()
+}
+
+// connect waits until the node serves, and is its operator then.
+func (s *site) connect(ctx context.Context, c *child) (*client.Client, error) {
+	if err := c.awaitReady(ctx); err != nil {
+		return nil, err
+	}
+	as, err := client.Load(filepath.Join(c.folder, "context.json"))
+	if err != nil {
+		return nil, err
+	}
+	config, err := as.Config()
+	if err != nil {
+		return nil, err
+	}
+	return client.New(config)
+}
+
+// invite asks for a token that lets one node join.
+func invite(ctx context.Context, operator *client.Client, node string) (string, error) {
+	reply, err := operator.Do(ctx, "POST", "/v1/cluster/invitations", nil, map[string]any{"node": node, "expiresSeconds": 600})
+	if err != nil {
+		return "", err
+	}
+	var body struct{ Token string }
+	return body.Token, errors.Join(reply.Decode(&body), nil)
+}
+
+// awaitVoters waits until every node counts for the majority.
+func (s *site) awaitVoters(ctx context.Context, operator *client.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		reply, err := operator.Do(ctx, "GET", "/v1/cluster", nil, nil)
+		var body struct {
+			Nodes []struct{ Voter, Reachable bool }
+		}
+		if err == nil {
+			err = reply.Decode(&body)
+		}
+		voters := 0
+		for _, m := range body.Nodes {
+			if m.Voter && m.Reachable {
+				voters++
+			}
+		}
+		if voters >= len(s.nodes) {
+			return nil
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return tap.Wrap("tamvd.dev", tap.Unavailable, errors.Join(err, ctx.Err()), "%d of %d nodes vote; the logs are in %s", voters, len(s.nodes), s.folder)
+		}
+	}
+}
+
+// saveContext writes the context file with every node's address.
+func (s *site) saveContext() error {
+	c, err := client.Load(filepath.Join(s.nodes[0].folder, "context.json"))
+	if err != nil {
+		return err
+	}
+	c.Addresses = nil
+	for _, n := range s.nodes {
+		c.Addresses = append(c.Addresses, "https://"+n.address)
+	}
+	return c.Save(filepath.Join(s.folder, "context.json"))
+}
+
+// freeAddresses are as many addresses as nodes: the one given and the ports
+// behind it, or any free ones for port 0.
+func freeAddresses(listen string, count int) ([]string, error) {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return nil, tap.Wrap("tamvd.dev", tap.Invalid, err, "the listen address %q is not HOST:PORT", listen)
+	}
+	base, err := strconv.Atoi(port)
+	if err != nil || base < 0 || base+count > 1<<16 {
+		return nil, tap.E("tamvd.dev", tap.Invalid, "the listen address %q is not HOST:PORT", listen)
+	}
+	var addresses []string
+	var held []io.Closer // so that no two are the same
+	defer func() {
+		for _, l := range held {
+			_ = l.Close()
+		}
+	}()
+	for i := range count {
+		if base != 0 {
+			addresses = append(addresses, net.JoinHostPort(host, strconv.Itoa(base+i)))
+			continue
+		}
+		l, err := net.Listen("tcp", listen)
+		if err != nil {
+			return nil, tap.Wrap("tamvd.dev", tap.Unavailable, err, "no free port on %s", host)
+		}
+		held = append(held, l)
+		addresses = append(addresses, l.Addr().String())
+	}
+	return addresses, nil
+}
+
+// siteBanner says what runs and what to do next.
+func siteBanner(w io.Writer, lang tap.Lang, s *site) {
+	fmt.Fprintf(w, "tamvd %s  %d nodes  ready in %d ms   data %s\n", tap.Release, len(s.nodes), time.Since(s.started).Milliseconds(), s.folder)
+	for _, c := range s.nodes {
+		fmt.Fprintf(w, "  %-5s https://%s   pid %d\n", c.name, c.address, c.pid())
+	}
+	fmt.Fprintf(w, "  %-5s tamvctl --context %s demo --nodes %d\n", nextTexts.In(lang), filepath.Join(s.folder, "context.json"), len(s.nodes))
+	fmt.Fprintln(w, stopTexts.In(lang))
+}
+
+// save writes who runs where.
+func (s *site) save() error {
+	var list struct {
+		Nodes []process `json:"nodes"`
+	}
+	for _, c := range s.nodes {
+		list.Nodes = append(list.Nodes, process{c.name, c.pid(), c.address, c.folder})
+	}
+	return writeJSON(filepath.Join(s.folder, devFile), list)
+}
+
+// process is one row of dev.json.
+type process struct {
+	Node    string `json:"node"`
+	PID     int    `json:"pid"`
+	Address string `json:"address"`
+	Data    string `json:"data"`
+}
+
+// temporaryFolder is a site's folder when none is given.
+func temporaryFolder() (folder string, remove func(), err error) {
+	folder, err = os.MkdirTemp("", "tamvd-")
+	if err != nil {
+		return "", nil, tap.Wrap("tamvd.dev", tap.Unavailable, err, "no temporary folder")
+	}
+	return folder, func() { _ = os.RemoveAll(folder) }, nil
+}

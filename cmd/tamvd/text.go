@@ -1,0 +1,76 @@
+package main
+
+import "tamv.internal/tamv/tap"
+
+var (
+	shortTexts = tap.Text{
+		EN: "The TAMV appliance: a whole backend in one process.",
+		ES: "El sistema TAMV: un backend completo en un solo proceso.",
+	}
+	initTexts = tap.Text{
+		EN: "Found a site: make its keys, its certificate authority and its first node.",
+		ES: "Funda un sitio: crea sus claves, su autoridad de certificación y su primer nodo.",
+	}
+	joinTexts = tap.Text{
+		EN: "Make this machine a member of a site, by a token of \"tamvctl cluster invite\" (- reads it from standard input), and run it.",
+		ES: "Hace de esta máquina un miembro de un sitio, con un token de \"tamvctl cluster invite\" (- lo lee de la entrada estándar), y la ejecuta.",
+	}
+	runTexts = tap.Text{
+		EN: "Run the node in the data folder.",
+		ES: "Ejecuta el nodo de la carpeta de datos.",
+	}
+	recoverTexts = tap.Text{
+		EN: "When the majority of a site is lost for good: make this stopped node its only member.",
+		ES: "Cuando se ha perdido para siempre la mayoría de un sitio: hace de este nodo detenido su único miembro.",
+	}
+	devTexts = tap.Text{
+		EN: "Run a site that needs nothing; without --data its folder is temporary.",
+		ES: "Ejecuta un sitio que no necesita nada; sin --data su carpeta es temporal.",
+	}
+	versionTexts = tap.Text{EN: "Print the release.", ES: "Muestra la versión."}
+	usageTexts   = tap.Text{EN: "Run tamvd --help.", ES: "Ejecute tamvd --help."}
+	nextTexts    = tap.Text{EN: "Next", ES: "Ahora"}
+	stopTexts    = tap.Text{EN: "Ctrl-C stops it.", ES: "Ctrl-C lo detiene."}
+
+	dataTexts      = tap.Text{EN: "data folder", ES: "carpeta de datos"}
+	listenTexts    = tap.Text{EN: "HOST:PORT, TCP and UDP; port 0 = any", ES: "HOST:PUERTO, TCP y UDP; puerto 0 = cualquiera"}
+	advertiseTexts = tap.Text{EN: "HOST:PORT at which the other nodes reach this one, when it is not --listen", ES: "HOST:PUERTO con el que los demás nodos llegan a este, si no es --listen"}
+	nodeTexts      = tap.Text{EN: "name of this node; the host's name when absent", ES: "nombre de este nodo; el de la máquina si falta"}
+	siteTexts      = tap.Text{EN: "name of the site, by which auditors know its ledger; the node's when absent", ES: "nombre del sitio, por el que la auditoría conoce su registro; el del nodo si falta"}
+	nodesTexts     = tap.Text{EN: "how many nodes, each a process of its own: 1 to 5", ES: "cuántos nodos, cada uno un proceso: de 1 a 5"}
+	verboseTexts   = tap.Text{EN: "log at debug level", ES: "registra también lo que sirve para depurar"}
+	newLogKeyTexts = tap.Text{EN: "make a new ledger key when log.key is lost for good", ES: "crea otra clave del registro si log.key se perdió para siempre"}
+	majorityTexts  = tap.Text{EN: "confirms that the other nodes will never run again", ES: "confirma que los demás nodos no volverán a funcionar"}
+
+	confirmTexts = tap.Text{
+		EN: "if the other nodes still run, the site would split in two, each with a truth of its own; when they are lost for good, repeat with --majority-is-lost",
+		ES: "si los demás nodos aún funcionan, el sitio se partiría en dos, cada uno con su verdad; si se perdieron para siempre, repita con --majority-is-lost",
+	}
+	// Site, node, folder, fingerprint, verifier key, recovery file, recovery code, folder.
+	foundedTexts = tap.Text{
+		EN: `Site %s, first node %s, in %s
+  CA fingerprint   %s
+  ledger's key     %s
+  recovery file    %s
+  recovery code    %s
+
+Copy the recovery file off this machine and keep the code elsewhere: the code is
+not stored and not shown again. Together they bring the site's keys back.
+Next: tamvd run --data %s
+`,
+		ES: `Sitio %s, primer nodo %s, en %s
+  huella de la CA         %s
+  clave del registro      %s
+  archivo de recuperación %s
+  código de recuperación  %s
+
+Copie el archivo de recuperación fuera de esta máquina y guarde el código en otro
+lugar: no se almacena ni se vuelve a mostrar. Juntos devuelven las claves del sitio.
+Ahora: tamvd run --data %s
+`,
+	}
+	recoveredTexts = tap.Text{
+		EN: "This node is the site's only member. Next: tamvd run --data %s, then invite new nodes; never start the lost ones again.\n",
+		ES: "Este nodo es el único miembro del sitio. Ahora: tamvd run --data %s, y luego invite nodos nuevos; no vuelva a arrancar los perdidos.\n",
+	}
+)
