@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,15 +90,16 @@ func TestMeasureFailover(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var back time.Time
+				var back atomic.Pointer[time.Time]
+				back.Store(new(time.Time))
 				write := func(ctx context.Context) error {
-					if time.Now().Before(back) {
+					if time.Now().Before(*back.Load()) {
 						return errors.New("no leader")
 					}
 					return answer(ctx, 20*time.Millisecond, nil)
 				}
 				f, err := MeasureFailover(t.Context(), []Worker{write, write}, func() error {
-					back = time.Now().Add(c.outage)
+					back.Store(new(time.Now().Add(c.outage)))
 					return nil
 				})
 				if err != nil || f.Resumed != c.back || f.Gap < c.gap-20 || f.Gap > c.gap+70 {
@@ -117,16 +119,17 @@ func TestMeasureFailover(t *testing.T) {
 // A system that hangs is tried again after Try.
 func TestMeasureFailoverOfASystemThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var back time.Time
+		var back atomic.Pointer[time.Time]
+		back.Store(new(time.Time))
 		write := func(ctx context.Context) error {
-			if time.Now().Before(back) {
+			if time.Now().Before(*back.Load()) {
 				<-ctx.Done()
 				return ctx.Err()
 			}
 			return answer(ctx, time.Millisecond, nil)
 		}
 		f, err := MeasureFailover(t.Context(), []Worker{write}, func() error {
-			back = time.Now().Add(600 * time.Millisecond)
+			back.Store(new(time.Now().Add(600 * time.Millisecond)))
 			return nil
 		})
 		if err != nil || f.Gap < 600 || f.Gap > 800 {
