@@ -39,6 +39,7 @@ func (l *Log) roll(first uint64, size int64) (*segment, error) {
 		header: header{segmentRef: segmentRef{newSegmentID(), first}, size: file.size},
 		name:   segmentName(first), f: file.f, end: headerSize,
 	}
+	s.seed = seedOf(s.id)
 	if tail := l.tail(); tail != nil {
 		s.previous = tail.segmentRef
 	}

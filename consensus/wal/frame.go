@@ -88,8 +88,8 @@ func entrySize(e *raft.Log) int64 {
 	return int64(padded(frameSize + len(e.Data) + len(e.Extensions)))
 }
 
-// appendFrame appends the frame of an entry to b.
-func appendFrame(b []byte, id uint64, e *raft.Log, place uint32) []byte {
+// appendFrame appends the frame of an entry to b, for the segment with this seed.
+func appendFrame(b []byte, seed uint32, e *raft.Log, place uint32) []byte {
 	begin := len(b)
 	b = append(b, zeros[:frameSize]...)
 	b = append(b, e.Data...)
@@ -106,20 +106,22 @@ func appendFrame(b []byte, id uint64, e *raft.Log, place uint32) []byte {
 	be.PutUint32(f[40:], place)
 	f[44] = byte(e.Type)
 	be.PutUint32(f[4:], checksum(f[frameSize:]))
-	be.PutUint32(f, frameChecksum(id, f))
+	be.PutUint32(f, frameChecksum(seed, f))
 	return b
 }
 
-func frameChecksum(id uint64, f []byte) uint32 {
-	var prefix [8]byte
-	be.PutUint64(prefix[:], id)
-	sum := crc32.Update(0, castagnoli, prefix[:])
-	return crc32.Update(sum, castagnoli, f[4:frameSize])
+// seedOf is the checksum of a segment id, with which the checksums of its frames begin.
+func seedOf(id uint64) uint32 {
+	return checksum(be.AppendUint64(nil, id))
+}
+
+func frameChecksum(seed uint32, f []byte) uint32 {
+	return crc32.Update(seed, castagnoli, f[4:frameSize])
 }
 
 // decodeFrame verifies the fixed part of the frame at the beginning of b, and that b holds all of it.
-func decodeFrame(b []byte, id uint64) (f frame, ok bool) {
-	if len(b) < frameSize || be.Uint32(b) != frameChecksum(id, b) {
+func decodeFrame(b []byte, seed uint32) (f frame, ok bool) {
+	if len(b) < frameSize || be.Uint32(b) != frameChecksum(seed, b) {
 		return frame{}, false
 	}
 	data, extensions := be.Uint32(b[32:]), be.Uint32(b[36:])

@@ -93,7 +93,7 @@ func trace(dir folder, m meta, d *DamageError) traces {
 		}
 		t.newest = t.newest || h.segmentRef == m.newest
 		from := scan{end: headerSize - 8, next: h.first}
-		for f := range from.behind(b, h.id) {
+		for f := range from.behind(b, seedOf(h.id)) {
 			if m.cut == 0 || f.index < m.cut {
 				t.last, t.term = max(t.last, f.index), max(t.term, f.term)
 			}

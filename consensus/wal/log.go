@@ -160,7 +160,7 @@ func (l *Log) read(index uint64, b *[]byte) (frame, error) {
 	if _, err := readFull(s.f, *b, begin); err != nil {
 		return frame{}, fmt.Errorf("wal: read entry %d: %w", index, err)
 	}
-	f, ok := decodeFrame(*b, s.id)
+	f, ok := decodeFrame(*b, s.seed)
 	if !ok || f.index != index || f.size() != len(*b) || !f.intact(*b) {
 		return frame{}, &DamageError{Segment: s.name, Offset: begin, Index: index, LastIndex: last, Reason: "not what was written"}
 	}
@@ -193,7 +193,7 @@ func (l *Log) StoreLogs(entries []*raft.Log) error {
 	}
 	b := l.buf[:0]
 	for i, e := range entries {
-		b = appendFrame(b, tail.id, e, uint32(i))
+		b = appendFrame(b, tail.seed, e, uint32(i))
 	}
 	if cap(b) <= keptBuffer {
 		l.buf = b

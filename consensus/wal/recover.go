@@ -93,7 +93,7 @@ func (l *Log) follow(m meta) error {
 
 // openSegment opens the file of a segment and checks that it is this one.
 func openSegment(dir folder, ref segmentRef) (*segment, error) {
-	s := &segment{name: segmentName(ref.first), end: headerSize}
+	s := &segment{name: segmentName(ref.first), seed: seedOf(ref.id), end: headerSize}
 	damage := func(reason string) error {
 		return &DamageError{Segment: s.name, Index: ref.first, Reason: reason}
 	}
@@ -147,7 +147,7 @@ func (s *segment) loadSealed(b []byte, next uint64) error {
 func (s *segment) loadNewest(b []byte, m meta) (rest int64, err error) {
 	found := walk(b, s.header, m.cut)
 	if m.cut == 0 {
-		if objection := found.tornOff(b, s.id); objection != "" {
+		if objection := found.tornOff(b, s.seed); objection != "" {
 			return 0, s.damage(found, objection)
 		}
 	}

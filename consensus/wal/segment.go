@@ -28,6 +28,7 @@ func parseSegmentName(name string) (first uint64, ok bool) {
 type segment struct {
 	header
 	name string
+	seed uint32 // of the checksums of its frames
 	f    file
 	use  sync.RWMutex // held while frames are read; exclusively while some are zeroed or the file leaves the log
 

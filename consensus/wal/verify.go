@@ -15,9 +15,6 @@ const verifyStep = 256 << 10
 // damaged copy of meta is replaced by the other one. pace is told how many bytes were read; it may wait, and an error of it
 // ends the work. Appends and removals go on meanwhile; entries that are removed are left out.
 func (l *Log) Verify(ctx context.Context, pace func(bytes int) error) error {
-	if err := l.meta.check(); err != nil {
-		return err
-	}
 	if err := l.verifyHeaders(); err != nil {
 		return err
 	}
@@ -53,12 +50,15 @@ func (l *Log) Verify(ctx context.Context, pace func(bytes int) error) error {
 	return nil
 }
 
-// verifyHeaders reads the headers of all segments again.
+// verifyHeaders reads meta and the headers of all segments again.
 func (l *Log) verifyHeaders() error {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if l.closed {
 		return ErrClosed
+	}
+	if err := l.meta.check(); err != nil {
+		return err
 	}
 	var b [headerSize]byte
 	for _, s := range l.segments {
