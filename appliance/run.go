@@ -231,6 +231,9 @@ func (n *node) serve(ctx context.Context) error {
 	if err := n.catchUp(ctx); err != nil {
 		return err
 	}
+	if err := n.afterRecovery(ctx); err != nil {
+		return err
+	}
 	if err := n.introduce(ctx); err != nil {
 		return err
 	}

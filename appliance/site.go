@@ -3,7 +3,6 @@ package appliance
 import (
 	"context"
 	"encoding/hex"
-	"errors"
 	"net"
 	"os"
 	"strings"
@@ -216,11 +215,4 @@ func settle(cfg Config, bound string) (cluster.Settings, error) {
 		err = settings.Write(cfg.Data)
 	}
 	return settings, err
-}
-
-// Recover makes a stopped node the only member of its site, after the others
-// were lost for good. What it had applied or accepted stays; what only the
-// others had is gone. Nodes that still run would go on by themselves.
-func Recover(ctx context.Context, cfg Config) error {
-	return errors.ErrUnsupported
 }

@@ -97,7 +97,7 @@ func (a *app) recoverCommand() *cobra.Command {
 	c := &cobra.Command{Use: "recover", Short: recoverTexts.In(a.lang), Args: cobra.NoArgs}
 	n.flags(a, c, defaultData)
 	c.Flags().BoolVar(&yes, "majority-is-lost", false, majorityTexts.In(a.lang))
-	c.RunE = func(c *cobra.Command, _ []string) error {
+	c.RunE = func(*cobra.Command, []string) error {
 		if !yes {
 			return tap.E("tamvd.recover", tap.Invalid, "%s", confirmTexts.In(a.lang))
 		}
@@ -105,7 +105,7 @@ func (a *app) recoverCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if err := appliance.Recover(c.Context(), cfg); err != nil {
+		if err := appliance.Recover(cfg); err != nil {
 			return err
 		}
 		fmt.Fprintf(a.stdout, recoveredTexts.In(a.lang), cfg.Data)
