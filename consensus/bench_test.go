@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -24,10 +23,11 @@ func (noop) Clock() int64    { return 0 }
 func (noop) Apply(_ uint64, _ int64, commands [][]byte) ([]any, error) {
 	return noOutcomes[:len(commands)], nil
 }
-func (noop) Snapshot() (Snapshot, error)      { return noop{}, nil }
-func (noop) Restore(io.Reader) error          { return nil }
-func (noop) WriteTo(io.Writer) (int64, error) { return 0, nil }
-func (noop) Release()                         {}
+func (noop) Snapshot() (Snapshot, error)     { return noop{}, nil }
+func (noop) Restore(string) error            { return nil }
+func (noop) Part([32]byte) (*os.File, error) { return nil, ErrNoPart }
+func (noop) WriteTo(string) ([]File, error)  { return nil, nil }
+func (noop) Release()                        {}
 
 // BenchmarkPropose commits commands of 512 bytes on disk with a state machine that does nothing. Beside the rate it
 // reports the machine's own: fdatasyncs of 64 KiB a second in the same folder, measured just before.

@@ -7,13 +7,16 @@ import (
 	"sync/atomic"
 
 	"github.com/hashicorp/raft"
+
+	"tamv.internal/tamv/consensus/snapshot"
 )
 
 // fsm stands between Raft and the StateMachine: it opens packs, keeps time going forward, skips what the state already
 // has and stops for good at the first error. Raft calls its methods from one goroutine.
 type fsm struct {
-	machine StateMachine
-	packs   *packDecoder
+	machine   StateMachine
+	packs     *packDecoder
+	snapshots *snapshot.Store
 
 	applied atomic.Uint64 // index of the last entry that is part of the state
 	clock   atomic.Int64  // the machine's clock
@@ -22,7 +25,7 @@ type fsm struct {
 
 	tail     logTail      // entries since the last snapshot; belongs to Raft's apply goroutine
 	tailFull chan uint64  // receives the mean size of an entry when the tail calls for a snapshot
-	lastSize atomic.Int64 // bytes of the last snapshot
+	lastSize atomic.Int64 // bytes that the last snapshot wrote, files shared with the state not counted
 
 	hooks fsmHooks // set before Raft runs
 
@@ -37,6 +40,8 @@ type fsmHooks struct {
 	// outcomes is called after each applied pack, before Raft answers its proposer and before seen reaches index. An entry that
 	// the state already had, or that a snapshot brought, has no call.
 	outcomes func(index uint64, outcomes []any)
+	// configured is called for each committed configuration: that of an entry, or of a snapshot that was restored.
+	configured func(index uint64, c raft.Configuration)
 	// restored is called after a snapshot replaced the state of a running node: the outcomes of the entries it covers never come.
 	restored func()
 }
@@ -54,13 +59,24 @@ type applyResult struct {
 	err      error
 }
 
-// newFSM returns an fsm over machine that calls for a snapshot when limit bytes of entries were handed over.
-func newFSM(machine StateMachine, limit int64) (*fsm, error) {
+// newFSM returns an fsm over machine that calls for a snapshot when limit bytes of entries were handed over. What the newest
+// snapshot holds needs no handing over: Raft restores it or was told that the machine has it.
+func newFSM(machine StateMachine, snapshots *snapshot.Store, limit int64) (*fsm, error) {
 	packs, err := newPackDecoder()
 	if err != nil {
 		return nil, err
 	}
-	f := &fsm{machine: machine, packs: packs, halted: make(chan struct{}), tail: logTail{limit: limit}, tailFull: make(chan uint64, 1)}
+	list, err := snapshots.List()
+	if err != nil {
+		return nil, fmt.Errorf("consensus: read the snapshots: %w", err)
+	}
+	f := &fsm{
+		machine: machine, packs: packs, snapshots: snapshots,
+		halted: make(chan struct{}), tail: logTail{limit: limit}, tailFull: make(chan uint64, 1),
+	}
+	if len(list) > 0 {
+		f.seen.Store(list[0].Index)
+	}
 	f.applied.Store(machine.Applied())
 	f.clock.Store(machine.Clock())
 	return f, nil
@@ -87,8 +103,13 @@ func (f *fsm) halt(reason error) error {
 func (f *fsm) ApplyBatch(entries []*raft.Log) []any {
 	results := make([]any, len(entries))
 	for i, entry := range entries {
-		if entry.Type == raft.LogCommand {
+		switch entry.Type {
+		case raft.LogCommand:
 			results[i] = f.apply(entry)
+		case raft.LogConfiguration:
+			if f.hooks.configured != nil {
+				f.hooks.configured(entry.Index, raft.DecodeConfiguration(entry.Data))
+			}
 		}
 		f.seen.Store(entry.Index)
 		f.tail.entries++
@@ -153,16 +174,17 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("consensus: capture the state: %w", err)
 	}
-	return fsmSnapshot{s, &f.lastSize}, nil
+	return fsmSnapshot{s, f}, nil
 }
 
-// Restore implements raft.FSM. If it fails on start, Raft tries the next older snapshot or gives up. In a running node a
-// failure may leave half a state behind, which must not be read or applied to, so it halts the node.
+// Restore implements raft.FSM; source gives the manifest. If it fails on start, Raft tries the next older snapshot or gives
+// up. In a running node a failure may leave half a state behind, which must not be read or applied to, so it halts the node.
 func (f *fsm) Restore(source io.ReadCloser) error {
 	if err := f.err(); err != nil {
 		return err
 	}
-	if err := f.machine.Restore(source); err != nil {
+	meta, err := f.restore(source)
+	if err != nil {
 		err = fmt.Errorf("restore the state: %w", err)
 		if f.running.Load() {
 			err = f.halt(err)
@@ -171,7 +193,10 @@ func (f *fsm) Restore(source io.ReadCloser) error {
 	}
 	f.applied.Store(f.machine.Applied())
 	f.clock.Store(f.machine.Clock())
-	f.seen.Store(f.machine.Applied())
+	f.seen.Store(meta.Index)
+	if f.hooks.configured != nil {
+		f.hooks.configured(meta.ConfigurationIndex, meta.Configuration)
+	}
 	if f.hooks.restored != nil && f.running.Load() {
 		f.hooks.restored()
 	}
@@ -179,18 +204,50 @@ func (f *fsm) Restore(source io.ReadCloser) error {
 	return nil
 }
 
-// fsmSnapshot writes a machine's snapshot into Raft's store.
+// restore hands the machine the folder of the snapshot that has this manifest.
+func (f *fsm) restore(source io.Reader) (*raft.SnapshotMeta, error) {
+	manifest, err := io.ReadAll(io.LimitReader(source, snapshot.MaxManifest+1))
+	if err != nil {
+		return nil, err
+	}
+	dir, meta, release, err := f.snapshots.Locate(manifest)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	if err := f.machine.Restore(dir); err != nil {
+		return nil, err
+	}
+	if applied := f.machine.Applied(); applied > meta.Index {
+		return nil, fmt.Errorf("%w: the snapshot at index %d holds a state at %d", ErrMismatch, meta.Index, applied)
+	}
+	return meta, nil
+}
+
+// fsmSnapshot writes a machine's snapshot into the snapshot store.
 type fsmSnapshot struct {
 	Snapshot
-	size *atomic.Int64
+	fsm *fsm
 }
 
 // Persist implements raft.FSMSnapshot.
-func (s fsmSnapshot) Persist(sink raft.SnapshotSink) error {
-	size, err := s.WriteTo(sink)
+func (s fsmSnapshot) Persist(target raft.SnapshotSink) error {
+	sink := target.(*snapshot.Sink)
+	files, err := s.WriteTo(sink.Dir())
+	if err == nil {
+		err = sink.Commit(files)
+	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("consensus: write the snapshot: %w", err), sink.Cancel())
 	}
-	s.size.Store(size)
+	var written int64
+	for _, file := range files {
+		if part, err := s.fsm.machine.Part(file.Sum); err == nil { // it was linked and cost nothing
+			part.Close()
+			continue
+		}
+		written += file.Size
+	}
+	s.fsm.lastSize.Store(written)
 	return sink.Close()
 }

@@ -1,17 +1,25 @@
 package consensus
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/hashicorp/raft"
+
+	"tamv.internal/tamv/consensus/snapshot"
+	"tamv.internal/tamv/consensus/wal"
 )
 
 // keyTerm is the name under which Raft keeps its term in the stable store.
 var keyTerm = []byte("CurrentTerm")
 
-// checkHistory compares the state with the log and the snapshots. It reports whether the state needs nothing of the newest
-// snapshot, and returns ErrMismatch where going on would silently lose or repeat commands.
-func checkHistory(store LogStore, snapshots raft.SnapshotStore, applied uint64) (current bool, err error) {
+// checkHistory compares the state with the log and the snapshots before Raft runs on them. It reports whether the state needs
+// nothing of the newest snapshot; otherwise that snapshot was verified. It sets damaged snapshots aside and goes on with an
+// older one, if the log reaches back to it. It returns ErrMismatch where going on would silently lose or repeat commands, and
+// ErrDamaged where something is missing that other members have.
+func checkHistory(store LogStore, snapshots *snapshot.Store, applied uint64, log *slog.Logger) (current bool, err error) {
 	first, err := store.FirstIndex()
 	if err != nil {
 		return false, fmt.Errorf("consensus: read the log: %w", err)
@@ -20,26 +28,70 @@ func checkHistory(store LogStore, snapshots raft.SnapshotStore, applied uint64) 
 	if err != nil {
 		return false, fmt.Errorf("consensus: read the log: %w", err)
 	}
-	list, err := snapshots.List()
+	newest, err := newestSnapshot(snapshots)
 	if err != nil {
-		return false, fmt.Errorf("consensus: read the snapshots: %w", err)
-	}
-	var newest uint64
-	if len(list) > 0 {
-		newest = list[0].Index
+		return false, err
 	}
 	// Entries are on disk before they are applied, so a state beyond them means a lost log. Its place would be taken by
 	// new entries with old indexes, which would be skipped as if applied.
-	if end := max(last, newest); applied > end {
+	if end := max(last, newest.Index, snapshots.Lost()); applied > end {
 		return false, fmt.Errorf("%w: the state is at index %d, log and snapshots end at %d", ErrMismatch, applied, end)
 	}
-	if first > newest+1 {
-		return false, fmt.Errorf("%w: the log begins at index %d, the newest snapshot is at %d", ErrMismatch, first, newest)
+	for {
+		if lost := snapshots.Lost(); lost > max(last, newest.Index) {
+			return false, fmt.Errorf("%w: the snapshot at index %d, beyond which there is nothing", ErrDamaged, lost)
+		}
+		if first > newest.Index+1 {
+			return false, fmt.Errorf("%w: %w: the log begins at index %d, the newest snapshot is at %d", ErrDamaged, ErrMismatch, first, newest.Index)
+		}
+		if newest.Index == 0 {
+			return true, nil
+		}
+		current, err := covers(store, applied, newest.Index)
+		if err != nil {
+			return false, err
+		}
+		if !current {
+			err = snapshots.Verify(context.Background(), newest.ID, nil)
+		}
+		if err == nil {
+			return current, dropCovered(store, first, last, newest.Index)
+		}
+		if !errors.Is(err, snapshot.ErrDamaged) {
+			return false, fmt.Errorf("consensus: verify the snapshot %s: %w", newest.ID, err)
+		}
+		log.Error("the snapshot is damaged; trying an older one", "snapshot", newest.ID, "error", err)
+		if err := snapshots.Discard(newest.ID); err != nil {
+			return false, fmt.Errorf("consensus: %w", err)
+		}
+		if newest, err = newestSnapshot(snapshots); err != nil {
+			return false, err
+		}
 	}
-	if newest == 0 {
-		return true, nil
+}
+
+// newestSnapshot returns the newest snapshot's description, the zero value if there is none.
+func newestSnapshot(snapshots *snapshot.Store) (raft.SnapshotMeta, error) {
+	list, err := snapshots.List()
+	if err != nil {
+		return raft.SnapshotMeta{}, fmt.Errorf("consensus: read the snapshots: %w", err)
 	}
-	return covers(store, applied, newest)
+	if len(list) == 0 {
+		return raft.SnapshotMeta{}, nil
+	}
+	return *list[0], nil
+}
+
+// dropCovered removes a log that ends before a snapshot. The installation of a snapshot leaves one behind if the process dies
+// between its two steps, and the entries that follow the snapshot would make a gap in it.
+func dropCovered(store LogStore, first, last, snapshot uint64) error {
+	if last == 0 || last >= snapshot {
+		return nil
+	}
+	if err := store.DeleteRange(first, last); err != nil {
+		return fmt.Errorf("consensus: trim the log: %w", err)
+	}
+	return nil
 }
 
 // found makes a cluster of one in an empty Dir, unless the node is joining another.
@@ -83,17 +135,15 @@ func foundingInterrupted(log raft.LogStore, stable raft.StableStore, snapshots r
 	if last > 0 || len(list) > 0 {
 		return false, nil
 	}
-	term, err := stable.GetUint64(keyTerm)
-	if err != nil {
-		return false, fmt.Errorf("consensus: read the term: %w", err)
-	}
-	return term == 1, nil
+	term, err := currentTerm(stable)
+	return term == 1, err
 }
 
-// closeTransport frees a transport that Raft did not take over.
-func closeTransport(trans raft.Transport) error {
-	if c, ok := trans.(raft.WithClose); ok {
-		return c.Close()
+// currentTerm returns the last term that this member has seen, 0 for none.
+func currentTerm(stable raft.StableStore) (uint64, error) {
+	term, err := stable.GetUint64(keyTerm)
+	if err != nil && !errors.Is(err, wal.ErrKeyNotFound) {
+		return 0, fmt.Errorf("consensus: read the term: %w", err)
 	}
-	return nil
+	return term, nil
 }

@@ -2,13 +2,15 @@ package consensus
 
 import (
 	"errors"
-	"io"
+	"os"
+
+	"tamv.internal/tamv/consensus/snapshot"
 )
 
 // StateMachine is what a Node replicates. Commands are opaque to this package.
 //
-// Except for the Snapshot value it returns, a StateMachine is called by one goroutine at a time: by Open, then by the
-// goroutine that applies. It must be deterministic: the same commands with the same indexes and stamps give the same
+// Except for Part and the Snapshot value it returns, a StateMachine is called by one goroutine at a time: by Open, then by
+// the goroutine that applies. It must be deterministic: the same commands with the same indexes and stamps give the same
 // state and the same outcomes on every member, now and on replay.
 type StateMachine interface {
 	// Applied returns the index of the last log entry that is part of the state, 0 for none. When Open is called
@@ -30,18 +32,28 @@ type StateMachine interface {
 	// log entries up to it may be removed afterwards. It should be quick: no Apply runs meanwhile.
 	Snapshot() (Snapshot, error)
 
-	// Restore replaces the whole state by one that Snapshot.WriteTo wrote, perhaps on another member. The new state
-	// must be durable when it returns.
-	Restore(r io.Reader) error
+	// Restore replaces the whole state by the files that Snapshot.WriteTo wrote into a folder, perhaps on another member.
+	// The files are verified and must not be changed; they may be linked or copied, not moved. The old state is replaced
+	// at once: after a crash it is there, or the new one. The new state must be durable when Restore returns.
+	Restore(dir string) error
+
+	// Part opens a file of the present state by its SHA-256, if it is one that never changes and that snapshots contain as
+	// it is; ErrNoPart for every other hash. It may be called at any time. The file's Name is its path: it may be linked.
+	Part(sum [32]byte) (*os.File, error)
 }
 
 // Snapshot is a captured state. Its methods run concurrently with Apply.
 type Snapshot interface {
-	// WriteTo writes the captured state. It is called at most once.
-	WriteTo(w io.Writer) (int64, error)
+	// WriteTo writes the captured state into an empty folder, as files that are on disk when it returns, and lists them
+	// all. Large files that never change should be hard links. It is called at most once.
+	WriteTo(dir string) ([]File, error)
 	// Release frees what the capture holds. It is called exactly once, also when WriteTo never was.
 	Release()
 }
+
+// File is one file of a snapshot. Its name has 1 to 100 of the characters a-z, 0-9, '.', '_' and '-', begins with a letter or
+// digit, and is neither "manifest" nor "meta.json".
+type File = snapshot.File
 
 // Errors of a Node; match them with errors.Is. Which of them leave a command's outcome unknown is said in the package comment.
 var (
@@ -63,6 +75,11 @@ var (
 	ErrLocked = errors.New("consensus: log is in use by another process")
 	// ErrMismatch means that the state machine, the log and the snapshots do not belong together: a part was lost or replaced.
 	ErrMismatch = errors.New("consensus: state and log do not belong together")
+	// ErrDamaged means that this member's log, or the snapshots that it needs, cannot be read or are missing. The node must not
+	// vote on what is left of them: Repair brings what is missing from the other members.
+	ErrDamaged = errors.New("consensus: log or snapshots are damaged")
+	// ErrNoPart means that no file has that SHA-256.
+	ErrNoPart = errors.New("consensus: no such part")
 	// ErrPack means that a log entry is not a well-formed pack.
 	ErrPack = errors.New("consensus: malformed pack")
 )

@@ -6,7 +6,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"sync"
 )
 
@@ -38,6 +40,8 @@ type chainDisk struct {
 	mu       sync.Mutex
 	state    chainState
 	restores int
+	dir      string // holds the parts that snapshots brought
+	parts    []chainPart
 }
 
 var errPoison = errors.New("poisoned")
@@ -107,6 +111,28 @@ func (c *chain) read() chainState {
 
 type chainSnapshot struct {
 	state chainState
+	parts []chainPart
+}
+
+// chainPart is a file that belongs to the state and never changes.
+type chainPart struct {
+	path string
+	size int64
+	sum  [32]byte
+}
+
+// addParts gives the state so many files of size bytes, different from each other and the same on every machine.
+func (d *chainDisk) addParts(dir string, count, size int) error {
+	for i := range count {
+		data := make([]byte, size)
+		rand.NewChaCha8([32]byte{byte(i), byte(i >> 8)}).Read(data)
+		part := chainPart{filepath.Join(dir, fmt.Sprint("part", i)), int64(size), sha256.Sum256(data)}
+		if err := os.WriteFile(part.path, data, 0o600); err != nil {
+			return err
+		}
+		d.parts = append(d.parts, part)
+	}
+	return nil
 }
 
 func (c *chain) Snapshot() (Snapshot, error) {
@@ -114,20 +140,43 @@ func (c *chain) Snapshot() (Snapshot, error) {
 		return nil, c.snapshotErr
 	}
 	c.flush()
-	return chainSnapshot{c.read()}, nil
+	return chainSnapshot{c.read(), c.disk.readParts()}, nil
 }
 
-func (s chainSnapshot) WriteTo(w io.Writer) (int64, error) {
-	return 56, binary.Write(w, binary.BigEndian, s.state)
+// WriteTo writes the chain's state, and links its parts.
+func (s chainSnapshot) WriteTo(dir string) ([]File, error) {
+	data, err := binary.Append(nil, binary.BigEndian, s.state)
+	if err != nil {
+		return nil, err
+	}
+	files := []File{{Name: "state", Size: int64(len(data)), Sum: sha256.Sum256(data)}}
+	if err := os.WriteFile(filepath.Join(dir, "state"), data, 0o600); err != nil {
+		return nil, err
+	}
+	for i, part := range s.parts {
+		name := fmt.Sprintf("part-%04d", i)
+		if err := os.Link(part.path, filepath.Join(dir, name)); err != nil {
+			return nil, err
+		}
+		files = append(files, File{Name: name, Size: part.size, Sum: part.sum})
+	}
+	return files, nil
 }
 
 func (s chainSnapshot) Release() {}
 
-func (c *chain) Restore(r io.Reader) error {
+// readParts returns the parts of the state.
+func (d *chainDisk) readParts() []chainPart {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.parts
+}
+
+func (c *chain) Restore(dir string) error {
 	if c.restoreErr != nil {
 		return c.restoreErr
 	}
-	data, err := io.ReadAll(r)
+	data, err := os.ReadFile(filepath.Join(dir, "state"))
 	if err != nil {
 		return err
 	}
@@ -135,14 +184,49 @@ func (c *chain) Restore(r io.Reader) error {
 	if err := binary.Read(bytes.NewReader(data), binary.BigEndian, &state); err != nil {
 		return err
 	}
+	parts, err := c.disk.adopt(dir)
+	if err != nil {
+		return err
+	}
 	c.mu.Lock()
 	c.state = state
 	c.mu.Unlock()
 	c.disk.mu.Lock()
 	c.disk.restores++
+	c.disk.parts = parts
 	c.disk.mu.Unlock()
 	c.flush()
 	return nil
+}
+
+// adopt links the parts of a snapshot into the disk's folder, under the hash of what they hold.
+func (d *chainDisk) adopt(dir string) (parts []chainPart, err error) {
+	files, err := filepath.Glob(filepath.Join(dir, "part-*"))
+	if err != nil {
+		return nil, err
+	}
+	for _, from := range files {
+		data, err := os.ReadFile(from)
+		if err != nil {
+			return nil, err
+		}
+		sum := sha256.Sum256(data)
+		part := chainPart{filepath.Join(d.dir, fmt.Sprintf("%x", sum)), int64(len(data)), sum}
+		if err := os.Link(from, part.path); err != nil && !errors.Is(err, os.ErrExist) {
+			return nil, err
+		}
+		parts = append(parts, part)
+	}
+	return parts, nil
+}
+
+func (c *chain) Part(sum [32]byte) (*os.File, error) {
+	for _, part := range c.disk.readParts() {
+		if part.sum == sum {
+			return os.Open(part.path)
+		}
+	}
+	return nil, ErrNoPart
 }
 
 // cutter is a command log whose snapshots fail while they are written.
@@ -154,9 +238,9 @@ func (c cutter) Snapshot() (Snapshot, error) { return cutSnapshot{}, nil }
 
 type cutSnapshot struct{}
 
-func (cutSnapshot) WriteTo(w io.Writer) (int64, error) {
-	n, _ := w.Write([]byte("half"))
-	return int64(n), errors.New("disk full")
+func (cutSnapshot) WriteTo(dir string) ([]File, error) {
+	err := os.WriteFile(filepath.Join(dir, "state"), []byte("half"), 0o600)
+	return nil, errors.Join(err, errors.New("disk full"))
 }
 
 func (cutSnapshot) Release() {}

@@ -11,20 +11,23 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"tamv.internal/tamv/consensus/snapshot"
 )
 
 // Node is one member of a cluster. Its methods are safe for concurrent use.
 type Node struct {
-	cfg    Config
-	log    *slog.Logger
-	calls  *calls // and the streams beneath
-	raft   *raft.Raft
-	trans  *transport
-	store  LogStore
-	fsm    *fsm
-	packer *packer // on the leader
-	hints  *hints
-	peers  *peers
+	cfg      Config
+	log      *slog.Logger
+	calls    *calls // and the streams beneath
+	raft     *raft.Raft
+	trans    *transport
+	installs *installs // snapshots for and from the others
+	store    LogStore
+	fsm      *fsm
+	packer   *packer // on the leader
+	hints    *hints
+	peers    *peers
 
 	forwarder    *forwarder // to the leader
 	upToDate     *reader    // reads of consistency Leader on the other members
@@ -77,19 +80,21 @@ func Open(cfg Config, machine StateMachine) (*Node, error) {
 // start runs Raft over an open log.
 func start(cfg Config, machine StateMachine, store LogStore, c *calls) (*Node, error) {
 	logger := newHCLogger(cfg.Logger)
-	snapshots, err := raft.NewFileSnapshotStoreWithLogger(cfg.Dir, cfg.RetainSnapshots, logger)
+	snapshots, err := snapshot.OpenStore(cfg.Dir, cfg.RetainSnapshots, cfg.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("consensus: open the snapshots: %w", err)
 	}
-	current, err := checkHistory(store, snapshots, machine.Applied())
+	current, err := checkHistory(store, snapshots, machine.Applied(), cfg.Logger)
 	if err != nil {
 		return nil, err
 	}
-	f, err := newFSM(machine, cfg.SnapshotBytes)
+	f, err := newFSM(machine, snapshots, cfg.SnapshotBytes)
 	if err != nil {
 		return nil, err
 	}
-	cache, err := raft.NewLogCache(cachedEntries, store)
+	f.hooks.configured = rememberMembers(cfg)
+	held := newHeldLog(store)
+	cache, err := raft.NewLogCache(cachedEntries, held)
 	if err != nil {
 		return nil, err
 	}
@@ -111,20 +116,22 @@ func start(cfg Config, machine StateMachine, store LogStore, c *calls) (*Node, e
 	rc.ShutdownOnRemove = false
 
 	trans := newTransport(cfg, c.streams, logger)
+	installs := newInstalls(cfg, trans, c, snapshots, held, f)
 	if err := found(cfg, rc, entries, store, snapshots, trans); err != nil {
-		return nil, errors.Join(err, trans.Close())
+		return nil, errors.Join(err, installs.Close())
 	}
 	n := &Node{
-		cfg: cfg, log: cfg.Logger, calls: c, trans: trans, store: store, fsm: f,
+		cfg: cfg, log: cfg.Logger, calls: c, trans: trans, installs: installs, store: store, fsm: f,
 		metrics: newMetrics(), stopping: make(chan struct{}), guard: make(chan struct{}),
 	}
 	n.forwarder = newForwarder(n)
 	f.hooks.outcomes = n.forwarder.waits.outcomes
 	f.hooks.restored = func() { n.forwarder.waits.restored(f.applied.Load()) }
-	if n.raft, err = raft.NewRaft(rc, f, entries, store, snapshots, trans); err != nil {
-		return nil, errors.Join(fmt.Errorf("consensus: start raft: %w", err), trans.Close())
+	if n.raft, err = raft.NewRaft(rc, f, entries, store, snapshots, installs); err != nil {
+		return nil, errors.Join(fmt.Errorf("consensus: start raft: %w", err), installs.Close())
 	}
 	f.running.Store(true)
+	installs.raft.Store(n.raft)
 	if n.packer, err = newPacker(cfg, n.raft, f, n.metrics, n.stopping); err != nil {
 		return nil, errors.Join(err, n.raft.Shutdown().Error())
 	}
@@ -384,6 +391,7 @@ func (n *Node) stop() {
 	}
 	n.cancel()
 	n.work.Wait()
+	n.installs.close()
 	if err := n.raft.Shutdown().Error(); err != nil {
 		n.log.Warn("raft did not stop cleanly", "error", err)
 	}

@@ -1,13 +1,18 @@
 package consensus
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/hashicorp/raft"
+
+	"tamv.internal/tamv/consensus/snapshot"
 )
 
 func snapshotConfig(t *testing.T) Config {
@@ -101,7 +106,7 @@ func TestStateBehindTheSnapshotIsRestored(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(cfg.Dir, "snapshots")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(cfg, openChain(&chainDisk{})); !errors.Is(err, ErrMismatch) {
+	if _, err := Open(cfg, openChain(&chainDisk{})); !errors.Is(err, ErrDamaged) || !errors.Is(err, ErrMismatch) {
 		t.Errorf("a trimmed log without its snapshot: error %v", err)
 	}
 }
@@ -166,18 +171,37 @@ func TestSnapshotWithNothingApplied(t *testing.T) {
 }
 
 func TestRestoreInARunningNode(t *testing.T) {
-	f, err := newFSM(&chain{disk: &chainDisk{}, restoreErr: errors.New("disk full")}, 1<<20)
+	snapshots, err := snapshot.OpenStore(t.TempDir(), 1, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Restore(nil); err == nil || f.err() != nil {
+	sink, err := snapshots.Create(1, 1, 1, raft.Configuration{}, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := snapshot.Manifest{}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sink.Write(manifest); err != nil {
+		t.Fatal(err)
+	}
+	if err := sink.Close(); err != nil {
+		t.Fatal(err)
+	}
+	source := func() io.ReadCloser { return io.NopCloser(bytes.NewReader(manifest)) }
+	f, err := newFSM(&chain{disk: &chainDisk{}, restoreErr: errors.New("disk full")}, snapshots, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Restore(source()); err == nil || f.err() != nil {
 		t.Errorf("on start: error %v, halted %v", err, f.err())
 	}
 	f.running.Store(true)
-	if err := f.Restore(nil); !errors.Is(err, ErrHalted) || !errors.Is(f.err(), ErrHalted) {
+	if err := f.Restore(source()); !errors.Is(err, ErrHalted) || !errors.Is(f.err(), ErrHalted) {
 		t.Errorf("while running: error %v, halted %v", err, f.err())
 	}
-	if err := f.Restore(nil); !errors.Is(err, ErrHalted) {
+	if err := f.Restore(source()); !errors.Is(err, ErrHalted) {
 		t.Errorf("after halting: error %v", err)
 	}
 	if r := f.Apply(&raft.Log{Type: raft.LogCommand, Index: 9}).(applyResult); !errors.Is(r.err, ErrHalted) {

@@ -220,6 +220,15 @@ func (s *Store) keepOnly(m Manifest) error {
 	return err
 }
 
+// Temp creates a file in the staging folder. The caller removes it; if it cannot, the next Pull does.
+func (s *Store) Temp() (*os.File, error) {
+	f, err := os.CreateTemp(s.staging, "temp-")
+	if err != nil {
+		return nil, fmt.Errorf("snapshot: %w", err)
+	}
+	return f, nil
+}
+
 // accept remembers that a staged file is complete.
 func (s *Store) accept(sum [32]byte) {
 	s.mu.Lock()
