@@ -171,10 +171,10 @@ func TestGapsReachTheReader(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		send(tap.Envelope{Type: tap.TypeGap, Payload: tap.AppendPayload(nil, &tap.Gap{Room: "plaza", Epoch: 7, From: 3, To: 9})})
 		if e, err := sub.Next(t.Context()); err != nil || e.Kind != client.Snapshot || !bytes.Equal(e.Data, []byte("[0]")) {
 			t.Errorf("%+v, %v", e, err)
 		}
+		send(tap.Envelope{Type: tap.TypeGap, Payload: tap.AppendPayload(nil, &tap.Gap{Room: "plaza", Epoch: 7, From: 3, To: 9})})
 		if e, err := sub.Next(t.Context()); err != nil || e.Kind != client.Gap || e.Sequence != 3 || e.To != 9 || e.Epoch != 7 {
 			t.Errorf("%+v, %v", e, err)
 		}

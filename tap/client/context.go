@@ -24,10 +24,11 @@ const ContextVariable = "TAMV_CONTEXT"
 // Context is a context file: the appliance to talk to, and as whom. Paths in
 // the file are relative to its folder; a loaded Context holds them joined.
 type Context struct {
-	Address  string `json:"address"`            // "https://HOST:PORT"
-	CA       string `json:"ca,omitempty"`       // PEM file with the CA's certificates; empty = the system's
-	Identity string `json:"identity,omitempty"` // key id, "TENANT/NAME"; empty = unsigned
-	Key      string `json:"key,omitempty"`      // PEM file with the Ed25519 key
+	Address   string   `json:"address"`             // "https://HOST:PORT" of the node to ask first
+	Addresses []string `json:"addresses,omitempty"` // of its nodes, that one may be among them
+	CA        string   `json:"ca,omitempty"`        // PEM file with the CA's certificates; empty = the system's
+	Identity  string   `json:"identity,omitempty"`  // key id, "TENANT/NAME"; empty = unsigned
+	Key       string   `json:"key,omitempty"`       // PEM file with the Ed25519 key
 }
 
 const (
@@ -92,7 +93,7 @@ func (c *Context) Save(path string) error {
 // Config reads the files that the context names. It refuses a key that others
 // can read.
 func (c *Context) Config() (Config, error) {
-	config := Config{Address: c.Address, KeyID: c.Identity}
+	config := Config{Address: c.Address, Addresses: c.Addresses, KeyID: c.Identity}
 	if c.CA != "" {
 		raw, err := readFile(c.CA)
 		if err != nil {

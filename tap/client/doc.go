@@ -6,8 +6,15 @@
 // request id, so it is applied at most once. A [Context] file says which
 // appliance and which identity; [Load] reads it, [New] connects.
 //
+// An appliance of several nodes has several addresses. The client stays with the
+// node that works. When that cannot be reached, falls silent or cannot serve, the
+// next one gets the request, under the same id and a new signature; the context
+// bounds all attempts together. Nothing is sent to a server without a
+// certificate of the appliance, and no load is spread.
+//
 // A session is one long connection over WebSocket or QUIC for rooms, evidence
-// and intents at a high rate; see Dial.
+// and intents at a high rate; see Dial. A [Reconnector] opens the next one, with
+// the next node, when one ends or its node falls silent.
 //
 // Every error is a *tap.Error, or unwraps to one.
 package client

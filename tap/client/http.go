@@ -1,23 +1,19 @@
 package client
 
 import (
-	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
-	"io"
-	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
 
 	"tamv.internal/tamv/tap"
@@ -25,16 +21,24 @@ import (
 
 // Config says which appliance a Client talks to, and as whom.
 type Config struct {
-	Address string             // "https://HOST:PORT"
-	CA      *x509.CertPool     // what the appliance's certificate must chain to; nil = the system's
-	KeyID   string             // "TENANT/NAME"; empty = requests are sent unsigned
-	Key     ed25519.PrivateKey // the identity's key
-	Roles   []tap.Role         // narrows the identity's roles; empty = all of them
-	Lang    tap.Lang           // language of error hints; empty = English
+	Address string // "https://HOST:PORT" of the node that is asked first
+	// Addresses are those of the appliance's nodes; Address may be among
+	// them, or empty. At most 64 different ones.
+	Addresses []string
+	CA        *x509.CertPool     // what the appliance's certificate must chain to; nil = the system's
+	KeyID     string             // "TENANT/NAME"; empty = requests are sent unsigned
+	Key       ed25519.PrivateKey // the identity's key
+	Roles     []tap.Role         // narrows the identity's roles; empty = all of them
+	Lang      tap.Lang           // language of error hints; empty = English
 	// Retries is how often a request is tried again after an error whose
-	// kind is retryable, or an unreachable appliance; 0 = 3, negative =
-	// never.
+	// kind is retryable, or when no node could be reached; 0 = 3. Negative =
+	// a request is never sent twice, only nodes that take no connection are
+	// passed over.
 	Retries int
+	// TryTimeout is how long one of several nodes may leave a request without
+	// progress before the next one is asked; 0 = a fair share of the
+	// context's time, within 3 and 12 s. A single node has all of it.
+	TryTimeout time.Duration
 	// IdleConns is how many connections are kept open for reuse; 0 = 256.
 	IdleConns int
 	Now       func() time.Time // stamps signatures; nil = time.Now
@@ -60,16 +64,17 @@ const (
 // Client signs and sends HTTP requests. It is safe for concurrent use; Close
 // it when done.
 type Client struct {
-	config Config
-	base   url.URL
-	http   *http.Client
+	config  Config
+	nodes   []*node
+	current atomic.Int32 // index of the node that worked last
+	http    *http.Client
 }
 
 // New makes a Client. It connects only when the first request is sent.
 func New(c Config) (*Client, error) {
-	base, err := url.Parse(c.Address)
-	if err != nil || base.Scheme != "https" || base.Host == "" || strings.Trim(base.Path, "/") != "" || base.RawQuery != "" || base.User != nil {
-		return nil, tap.E("client.new", tap.Invalid, "an appliance's address has the form https://HOST:PORT")
+	nodes, err := nodesAt(append([]string{c.Address}, c.Addresses...))
+	if err != nil {
+		return nil, err
 	}
 	if _, _, ok := tap.SplitKeyID(c.KeyID); c.KeyID != "" && (!ok || len(c.Key) != ed25519.PrivateKeySize) {
 		return nil, tap.E("client.new", tap.Invalid, "signing needs a key id of the form TENANT/NAME and its Ed25519 key")
@@ -83,11 +88,15 @@ func New(c Config) (*Client, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Client{c, url.URL{Scheme: "https", Host: base.Host}, &http.Client{
+	connect := 5 * time.Second
+	if len(nodes) > 1 {
+		connect = 2 * time.Second
+	}
+	return &Client{config: c, nodes: nodes, http: &http.Client{
 		// A signature is for one path of one appliance: no redirects.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+			DialContext:         (&net.Dialer{Timeout: connect}).DialContext,
 			TLSClientConfig:     &tls.Config{RootCAs: c.CA, MinVersion: tls.VersionTLS13},
 			TLSHandshakeTimeout: 10 * time.Second,
 			MaxIdleConnsPerHost: c.IdleConns,
@@ -141,35 +150,6 @@ func (c *Client) Do(ctx context.Context, method, path string, query url.Values, 
 	return c.Send(ctx, r)
 }
 
-// Send signs the request under its own id and sends it, again after a pause
-// when the error is retryable, always with the same id, so that it is applied
-// at most once. Every error is a *tap.Error. The reply is not nil whenever the
-// appliance answered, be it with an error. The request is not changed.
-func (c *Client) Send(ctx context.Context, r *tap.Request) (*Reply, error) {
-	pause := backoff.ExponentialBackOff{
-		InitialInterval: 100 * time.Millisecond, Multiplier: 2, RandomizationFactor: 0.5, MaxInterval: 2 * time.Second,
-	}
-	pause.Reset()
-	for attempt := 0; ; attempt++ {
-		signed := *r
-		signed.Header = maps.Clone(r.Header)
-		if err := c.Sign(&signed); err != nil {
-			return nil, err
-		}
-		reply, err := c.DoRaw(ctx, &signed)
-		if err == nil || ctx.Err() != nil || attempt >= c.config.Retries || !retryable(err) {
-			return reply, err
-		}
-		timer := time.NewTimer(tap.AsError(err).RetryAfter + pause.NextBackOff())
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return reply, err
-		}
-	}
-}
-
 // retryable says whether the same request may succeed soon. A status without
 // an error body comes from something else than the request's handler; what it
 // means is the caller's to judge.
@@ -198,74 +178,6 @@ func (c *Client) Sign(r *tap.Request) error {
 		r.Header[tap.HeaderRoles] = strings.Join(names, ", ")
 	}
 	return tap.SignRequest(r, c.config.Key, c.config.KeyID, c.config.Now(), tap.NewNonce())
-}
-
-// DoRaw sends exactly this request once: nothing is signed, named or retried.
-// It serves those who made the signature themselves, or mean to be refused.
-// Errors are those of [Client.Send].
-func (c *Client) DoRaw(ctx context.Context, r *tap.Request) (*Reply, error) {
-	hr, err := c.request(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	response, err := c.http.Do(hr)
-	if err != nil {
-		return nil, unreachable(ctx, err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, MaxReply+1))
-	if err != nil {
-		return nil, unreachable(ctx, err)
-	}
-	if len(body) > MaxReply {
-		return nil, tap.E("client.reply", tap.Internal, "the reply is longer than %d bytes", MaxReply).WithCode(CodeReply)
-	}
-	reply := &Reply{
-		Status: response.StatusCode, Header: response.Header, ContentType: response.Header.Get("Content-Type"),
-		Body: body, RequestID: response.Header.Get("X-Request-Id"),
-	}
-	return reply, reply.err()
-}
-
-// request makes the HTTP request with the path's escapes as they are, because
-// they are signed.
-func (c *Client) request(ctx context.Context, r *tap.Request) (*http.Request, error) {
-	target := c.base
-	var err error
-	target.RawPath, target.RawQuery = r.Path, r.RawQuery
-	if target.Path, err = url.PathUnescape(r.Path); err != nil || target.EscapedPath() != r.Path || !strings.HasPrefix(r.Path, "/") {
-		return nil, tap.E("client.request", tap.Invalid, "the path does not start with '/' or is not escaped")
-	}
-	hr, err := http.NewRequestWithContext(ctx, r.Method, target.String(), bytes.NewReader(r.Body))
-	if err != nil {
-		return nil, tap.Wrap("client.request", tap.Invalid, err, "the request cannot be sent over HTTP")
-	}
-	// Without GetBody net/http never sends a request twice by itself: the
-	// second would carry a used nonce.
-	hr.GetBody = nil
-	if len(r.Body) > 0 {
-		hr.Header.Set("Content-Type", "application/json")
-	}
-	if r.Lang != "" {
-		hr.Header.Set("Accept-Language", string(r.Lang))
-	}
-	for name, value := range r.Header {
-		hr.Header.Set(name, value)
-	}
-	return hr, nil
-}
-
-// unreachable types a failure of the connection.
-func unreachable(ctx context.Context, err error) error {
-	var certificate *tls.CertificateVerificationError
-	switch {
-	case ctx.Err() != nil:
-		return tap.AsError(ctx.Err())
-	case errors.As(err, &certificate):
-		return tap.Wrap("client.connect", tap.Unauthenticated, err, "the server's certificate is not from this appliance's CA").
-			WithCode(CodeCertificate)
-	}
-	return tap.Wrap("client.connect", tap.Unavailable, err, "the appliance cannot be reached").WithCode(CodeUnreachable)
 }
 
 // err is the error that the reply carries; nil for a success.

@@ -60,7 +60,7 @@ func (a *appliance) client(t *testing.T, change func(*Config)) *Client {
 	t.Helper()
 	pool := x509.NewCertPool()
 	pool.AddCert(a.Certificate())
-	config := Config{Address: a.URL, CA: pool, KeyID: "main/ana", Key: testKey, Retries: -1}
+	config := Config{Addresses: []string{a.URL}, CA: pool, KeyID: "main/ana", Key: testKey, Retries: -1}
 	if change != nil {
 		change(&config)
 	}

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,21 +41,31 @@ func (b Backoff) Delay(k int) time.Duration {
 // ReconnectConfig is a session that comes back.
 type ReconnectConfig struct {
 	Session SessionConfig
+	// URLs are addresses of the same appliance beside Session.URL, which may
+	// be among them, or empty.
+	URLs []string
+	// Backoff spaces the rounds over all addresses; within a round the pauses
+	// are as many times shorter as there are addresses.
 	Backoff Backoff
 	// Dial opens a session; nil = Dial.
 	Dial func(context.Context, SessionConfig) (*Session, error)
 	// DialTimeout bounds one attempt; 0 = 10 s.
 	DialTimeout time.Duration
+	// Silence is how long a node may say nothing, not even to a ping, before
+	// its session is taken for lost; 0 = 10 s.
+	Silence time.Duration
 	// Changed is told when a session began (nil error) and why one ended or
 	// could not begin; may be nil.
 	Changed func(error)
 }
 
-// Reconnector keeps a session open: it dials again with growing, jittered
-// pauses, re-enters the rooms where they stand, and repeats unanswered evidence
-// with the same id, which the node applies at most once.
+// Reconnector keeps a session open, with one node after the other when there are
+// several: it dials again with growing, jittered pauses, re-enters the rooms
+// where they stand, and repeats unanswered evidence with the same id, which the
+// appliance applies at most once.
 type Reconnector struct {
 	config ReconnectConfig
+	urls   []string // at least one, each once
 
 	mu      sync.Mutex // guards what follows
 	session *Session   // nil while disconnected
@@ -71,10 +82,22 @@ func NewReconnector(c ReconnectConfig) *Reconnector {
 	if c.DialTimeout == 0 {
 		c.DialTimeout = 10 * time.Second
 	}
+	if c.Silence == 0 {
+		c.Silence = 10 * time.Second
+	}
 	if c.Changed == nil {
 		c.Changed = func(error) {}
 	}
-	return &Reconnector{config: c, changed: make(chan struct{}), subs: map[*Subscription]struct{}{}}
+	urls := []string{}
+	for _, u := range append([]string{c.Session.URL}, c.URLs...) {
+		if u != "" && !slices.Contains(urls, u) {
+			urls = append(urls, u)
+		}
+	}
+	if len(urls) == 0 {
+		urls = append(urls, "") // Dial says what is wrong with it
+	}
+	return &Reconnector{config: c, urls: urls, changed: make(chan struct{}), subs: map[*Subscription]struct{}{}}
 }
 
 // Run connects, again and again, until the context ends (nil) or the node
@@ -100,32 +123,76 @@ func (r *Reconnector) Run(ctx context.Context) error {
 }
 
 func (r *Reconnector) run(ctx context.Context) error {
-	for failures := 0; ; failures++ {
-		s, err := r.connect(ctx)
+	failures, foreign := 0, 0 // attempts in a row that failed; with a wrong certificate
+	for turn := 0; ; turn++ {
+		s, err := r.connect(ctx, r.urls[turn%len(r.urls)])
 		if err == nil {
+			failures, foreign = 0, 0
 			r.config.Changed(nil)
-			failures = 0
-			select {
-			case <-s.Done():
-				err = s.Err()
-			case <-ctx.Done():
+			if err = r.attend(ctx, s); ctx.Err() != nil {
 				return s.Close()
 			}
 			r.lose(nil)
 			r.config.Changed(err)
 		} else {
 			r.config.Changed(err)
+			// One wrong server among the addresses is not the appliance's word.
+			if tap.AsError(err).Code != CodeCertificate {
+				foreign = 0
+			} else if foreign++; foreign < len(r.urls) {
+				err = tap.Wrap("client.reconnect", tap.Unavailable, err, "another server answers").WithCode(CodeCertificate)
+			}
 			if permanent(err) {
 				return err
 			}
 		}
-		pause := max(r.config.Backoff.Delay(failures), tap.AsError(err).RetryAfter)
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !r.pause(ctx, failures, tap.AsError(err)) {
 			return nil
+		}
+		failures++
+	}
+}
+
+// pause waits before the next attempt; false when the context ended. What one
+// node asks for does not hold up the attempt at another.
+func (r *Reconnector) pause(ctx context.Context, failures int, e *tap.Error) bool {
+	nodes := len(r.urls)
+	pause := r.config.Backoff.Delay(failures/nodes) / time.Duration(nodes)
+	if nodes == 1 || e.Kind == tap.Limited {
+		pause = max(pause, e.RetryAfter)
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// attend waits until the session ends, and ends it itself when the node has been
+// silent for too long: a machine that lost its power does not say goodbye.
+func (r *Reconnector) attend(ctx context.Context, s *Session) error {
+	half := r.config.Silence / 2
+	ticker := time.NewTicker(half)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-s.Done():
+			return s.Err()
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		if s.silence() < half {
+			continue
+		}
+		within, cancel := context.WithTimeout(ctx, half)
+		err := s.Ping(within)
+		cancel()
+		if tap.IsKind(err, tap.Timeout) && s.silence() >= half {
+			_ = s.conn.Close(tap.CloseNormal, "")
 		}
 	}
 }
@@ -139,12 +206,14 @@ func permanent(err error) bool {
 	return false
 }
 
-// connect opens a session, re-enters the rooms and makes the session the
+// connect opens a session with one node, re-enters the rooms and makes the session the
 // current one.
-func (r *Reconnector) connect(ctx context.Context) (*Session, error) {
+func (r *Reconnector) connect(ctx context.Context, url string) (*Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.config.DialTimeout)
 	defer cancel()
-	s, err := r.config.Dial(ctx, r.config.Session)
+	config := r.config.Session
+	config.URL = url
+	s, err := r.config.Dial(ctx, config)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,8 @@ package client_test
 import (
 	"context"
 	"fmt"
+	"net"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -230,6 +232,200 @@ func TestClosedSubscriptionsStayClosed(t *testing.T) {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// fleet is nodes by their address. A node that is down refuses; a silent one
+// stops saying anything.
+type fleet struct {
+	*testing.T
+	sites map[string]*site
+	down  map[string]error
+	dials []string
+	cut   func()
+}
+
+func newFleet(t *testing.T, names ...string) *fleet {
+	f := &fleet{T: t, sites: map[string]*site{}, down: map[string]error{}}
+	for i, name := range names {
+		f.sites[name] = newSiteAt(t, hub.Limits{}, uint64(i+1))
+	}
+	return f
+}
+
+func (f *fleet) dial(ctx context.Context, c client.SessionConfig) (s *client.Session, err error) {
+	f.dials = append(f.dials, c.URL)
+	if err := f.down[c.URL]; err != nil {
+		return nil, err
+	}
+	s, f.cut, err = f.sites[c.URL].pipe(ctx, c)
+	return s, err
+}
+
+// run starts a Reconnector over the addresses; the function ends it.
+func (f *fleet) run(urls ...string) (*client.Reconnector, func() error) {
+	r := client.NewReconnector(client.ReconnectConfig{
+		Session: client.SessionConfig{URL: urls[0]}, URLs: urls, Dial: f.dial,
+		Backoff: client.Backoff{Rand: func() float64 { return 1 }},
+	})
+	ctx, cancel := context.WithCancel(f.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(ctx) }()
+	return r, func() error { cancel(); return <-ended }
+}
+
+var errDown = tap.E("test", tap.Unavailable, "down").WithCode(client.CodeUnreachable).WithRetryAfter(time.Hour)
+
+// A session whose node dies goes on with the next: the room is entered there,
+// with its snapshot, and evidence without an answer is repeated under its id.
+func TestReconnectorMovesToTheNextNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, "a", "b", "c")
+		r, end := f.run("a", "b", "c")
+		sub, err := r.Subscribe(t.Context(), "plaza")
+		if err != nil {
+			t.Fatal(err)
+		}
+		snapshot := func() {
+			t.Helper()
+			if e, err := sub.Next(t.Context()); err != nil || e.Kind != client.Snapshot {
+				t.Fatalf("%+v, %v", e, err)
+			}
+		}
+		snapshot()
+		a, c := f.sites["a"], f.sites["c"]
+		a.mu.Lock()
+		a.hold = make(chan struct{})
+		a.mu.Unlock()
+		answered := make(chan error, 1)
+		go func() {
+			_, err := r.Evidence(t.Context(), []byte(`{}`))
+			answered <- err
+		}()
+		synctest.Wait()
+		f.down["a"], f.down["b"] = errDown, errDown
+		began := time.Now()
+		f.cut()
+		close(a.hold)
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); fmt.Sprint(f.dials) != "[a b c]" || took > time.Second {
+			t.Errorf("dialled %v in %s", f.dials, took)
+		}
+		if len(a.served) != 1 || len(c.served) != 1 || a.served[0] != c.served[0] {
+			t.Errorf("evidence came as %v and %v", a.served, c.served)
+		}
+		snapshot()
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// The pauses of a round over n addresses add up to one pause of a single one.
+func TestReconnectorPausesByTheRound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, "a", "b")
+		f.down["a"], f.down["b"] = errDown, errDown
+		_, end := f.run("a", "b", "a", "")
+		for _, seconds := range []time.Duration{1, 2, 4} {
+			<-time.After(seconds * time.Second)
+		}
+		synctest.Wait()
+		if err := end(); err != nil || fmt.Sprint(f.dials) != "[a b a b a b a]" {
+			t.Errorf("dialled %v, %v", f.dials, err)
+		}
+	})
+}
+
+// A node that says nothing, as after a power cut, is left after the silence.
+func TestReconnectorLeavesASilentNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, "b")
+		var near net.Conn
+		r := client.NewReconnector(client.ReconnectConfig{
+			Session: client.SessionConfig{URL: "a"}, URLs: []string{"b"},
+			Dial: func(ctx context.Context, c client.SessionConfig) (*client.Session, error) {
+				if c.URL == "b" {
+					return f.dial(ctx, c)
+				}
+				f.dials = append(f.dials, "a")
+				var far net.Conn
+				near, far = net.Pipe()
+				mute := &muteConn{Conn: far}
+				s := f.sites["b"]
+				go func() { _ = s.hub.ServeConn(context.Background(), pipeConn(mute)) }()
+				c.KeyID, c.Key = "main/ana", anaKey
+				session, err := client.NewSession(ctx, pipeConn(near), c)
+				mute.silent.Store(true)
+				return session, err
+			},
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- r.Run(ctx) }()
+		first, err := r.Session(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		<-first.Done()
+		if took := time.Since(began); took < 5*time.Second || took > 20*time.Second || !tap.IsKind(first.Err(), tap.Unavailable) {
+			t.Errorf("left after %s: %v", took, first.Err())
+		}
+		second, err := r.Session(ctx)
+		if err != nil || second == first || fmt.Sprint(f.dials) != "[a b]" {
+			t.Errorf("dialled %v, %v", f.dials, err)
+		}
+		<-time.After(time.Minute) // an idle node that answers pings is kept
+		if second.Err() != nil {
+			t.Errorf("an idle session: %v", second.Err())
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// muteConn swallows what its owner says once it is silent.
+type muteConn struct {
+	net.Conn
+	silent atomic.Bool
+}
+
+func (c *muteConn) Write(p []byte) (int, error) {
+	if c.silent.Load() {
+		return len(p), nil
+	}
+	return c.Conn.Write(p)
+}
+
+// A wrong server at one address is passed over; at all of them it is the end.
+func TestReconnectorAmongImpostors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wrong := tap.E("test", tap.Unauthenticated, "wrong").WithCode(client.CodeCertificate)
+		f := newFleet(t, "b")
+		f.down["a"] = wrong
+		r, end := f.run("a", "b")
+		if _, err := r.Session(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+		f.down["b"] = wrong
+		r, end = f.run("a", "b")
+		if _, err := r.Session(t.Context()); tap.AsError(err).Code != client.CodeCertificate {
+			t.Errorf("all wrong: %v", err)
+		}
+		if err := end(); tap.AsError(err).Code != client.CodeCertificate {
+			t.Errorf("ended with %v", err)
+		}
+		if _, err := client.Dial(t.Context(), client.SessionConfig{}); !tap.IsKind(err, tap.Invalid) {
+			t.Errorf("no address: %v", err)
 		}
 	})
 }

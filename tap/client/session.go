@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -40,6 +41,7 @@ type Session struct {
 	ready tap.Ready
 	id    uuid.UUID
 	done  chan struct{} // closed when the connection has ended
+	heard atomic.Int64  // when the node last said something, Unix time in ns
 
 	sendMu    sync.Mutex // guards what follows
 	sealer    *tap.Sealer
@@ -107,6 +109,7 @@ func NewSession(ctx context.Context, conn tap.Conn, c SessionConfig) (*Session, 
 		}
 		return nil, lost(err)
 	}
+	s.heard.Store(time.Now().UnixNano())
 	go s.read()
 	go s.checkpoints(c.Checkpoint)
 	return s, nil
@@ -205,6 +208,11 @@ func (s *Session) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.err
+}
+
+// silence is how long the node has said nothing.
+func (s *Session) silence() time.Duration {
+	return time.Duration(time.Now().UnixNano() - s.heard.Load())
 }
 
 // Close signs what was sent since the last checkpoint, waits up to a second

@@ -165,6 +165,7 @@ func (s *Session) readFrames() error {
 		if err != nil {
 			return err
 		}
+		s.heard.Store(time.Now().UnixNano())
 		e, err := tap.DecodeEnvelope(b)
 		if err != nil {
 			return err

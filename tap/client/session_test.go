@@ -41,10 +41,12 @@ type site struct {
 	actions     uint64
 }
 
-func newSite(t testing.TB, limits hub.Limits) *site {
+func newSite(t testing.TB, limits hub.Limits) *site { return newSiteAt(t, limits, 1) }
+
+func newSiteAt(t testing.TB, limits hub.Limits, epoch uint64) *site {
 	s := &site{}
 	s.hub = hub.New(hub.Config{
-		Handler: s, Authenticator: s, Rooms: s, Recorder: s, Now: time.Now, Limits: limits, Node: "n1", Epoch: 1,
+		Handler: s, Authenticator: s, Rooms: s, Recorder: s, Now: time.Now, Limits: limits, Node: "n1", Epoch: epoch,
 	})
 	t.Cleanup(func() {
 		if err := s.hub.Shutdown(context.Background()); err != nil {
