@@ -11,98 +11,6 @@ import (
 	"time"
 )
 
-// network joins nodes by pipes in memory, so that a cluster can live in virtual time.
-type network struct {
-	mu    sync.Mutex
-	ends  map[string]*pipeStream
-	apart map[string]bool // members that nobody reaches and that reach nobody
-	conns map[net.Conn][2]string
-}
-
-func newNetwork() *network {
-	return &network{ends: map[string]*pipeStream{}, apart: map[string]bool{}, conns: map[net.Conn][2]string{}}
-}
-
-// pipeStream is one member's StreamLayer.
-type pipeStream struct {
-	network *network
-	address string
-	accept  chan net.Conn
-	closed  chan struct{}
-	once    sync.Once
-}
-
-type pipeAddr string
-
-func (a pipeAddr) Network() string { return "pipe" }
-func (a pipeAddr) String() string  { return string(a) }
-
-func (w *network) listen(address string) *pipeStream {
-	s := &pipeStream{network: w, address: address, accept: make(chan net.Conn), closed: make(chan struct{})}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.ends[address] = s
-	return s
-}
-
-// isolate cuts a member off: its connections break and no new ones are made.
-func (w *network) isolate(address string, apart bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.apart[address] = apart
-	for conn, ends := range w.conns {
-		if apart && (ends[0] == address || ends[1] == address) {
-			conn.Close()
-			delete(w.conns, conn)
-		}
-	}
-}
-
-func (s *pipeStream) Dial(address string, timeout time.Duration) (net.Conn, error) {
-	s.network.mu.Lock()
-	peer := s.network.ends[address]
-	apart := s.network.apart[address] || s.network.apart[s.address]
-	s.network.mu.Unlock()
-	if peer == nil || (apart && address != s.address) {
-		return nil, errors.New("no route")
-	}
-	near, far := net.Pipe()
-	timer := time.NewTimer(timeout)
-	defer timer.Stop()
-	select {
-	case peer.accept <- far:
-	case <-peer.closed:
-		return nil, errors.New("connection refused")
-	case <-timer.C:
-		return nil, errors.New("timeout")
-	}
-	s.network.mu.Lock()
-	defer s.network.mu.Unlock()
-	// The cut may have come while the peer accepted.
-	if apart := s.network.apart[address] || s.network.apart[s.address]; apart && address != s.address {
-		near.Close()
-		return nil, errors.New("no route")
-	}
-	s.network.conns[near] = [2]string{s.address, address}
-	return near, nil
-}
-
-func (s *pipeStream) Accept() (net.Conn, error) {
-	select {
-	case conn := <-s.accept:
-		return conn, nil
-	case <-s.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (s *pipeStream) Close() error {
-	s.once.Do(func() { close(s.closed) })
-	return nil
-}
-
-func (s *pipeStream) Addr() net.Addr { return pipeAddr(s.address) }
-
 // tcpStream is a StreamLayer over loopback.
 type tcpStream struct {
 	net.Listener
@@ -122,12 +30,18 @@ type member struct {
 // openCluster founds a cluster on n1 and adds the others.
 func openCluster(t *testing.T, size int, stream func(id string) StreamLayer) []member {
 	t.Helper()
+	return openClusterOf(t, size, func(cfg *Config) { cfg.Stream = stream(cfg.ID) })
+}
+
+// openClusterOf is openCluster with other changes of the configuration.
+func openClusterOf(t *testing.T, size int, change func(cfg *Config)) []member {
+	t.Helper()
 	var members []member
 	for i := range size {
 		cfg := testConfig(t, t.TempDir())
 		cfg.ID = fmt.Sprint("n", i+1)
-		cfg.Stream = stream(cfg.ID)
 		cfg.Joining = i > 0
+		change(&cfg)
 		m := member{cfg: cfg, chain: openChain(&chainDisk{})}
 		if i == 0 {
 			m.Node = openLeader(t, cfg, m.chain)
