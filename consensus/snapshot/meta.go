@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 
@@ -104,36 +103,24 @@ func (m meta) encode() ([]byte, error) {
 	return json.Marshal(sealed{body, hex.EncodeToString(sum[:])})
 }
 
-// parseMeta reads meta.json of the snapshot called n. Errors wrap errMeta.
+// parseMeta reads meta.json of the snapshot called n, strictly: it accepts exactly what encode writes. Errors wrap errMeta.
 func parseMeta(n name, data []byte) (meta, error) {
 	var s sealed
 	var m meta
-	if err := decodeStrictly(data, &s); err != nil {
+	err := json.Unmarshal(data, &s)
+	if err == nil {
+		err = json.Unmarshal(s.Meta, &m)
+	}
+	if err != nil {
 		return m, fmt.Errorf("%w: %v", errMeta, err)
 	}
-	if sum := sha256.Sum256(s.Meta); hex.EncodeToString(sum[:]) != s.Sum {
-		return m, fmt.Errorf("%w: wrong checksum", errMeta)
-	}
-	if err := decodeStrictly(s.Meta, &m); err != nil {
-		return m, fmt.Errorf("%w: %v", errMeta, err)
+	if again, err := m.encode(); err != nil || !bytes.Equal(again, data) {
+		return m, fmt.Errorf("%w: wrong checksum or another form", errMeta)
 	}
 	if m.Format != metaFormat || m.Index != n.index || m.Term != n.term || m.ManifestSize < 0 || m.ManifestSize > MaxManifest {
 		return m, fmt.Errorf("%w: format %d, index %d, term %d, manifest of %d bytes in %s", errMeta, m.Format, m.Index, m.Term, m.ManifestSize, n)
 	}
 	return m, nil
-}
-
-// decodeStrictly reads one JSON value and nothing after it.
-func decodeStrictly(data []byte, v any) error {
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("something after the value")
-	}
-	return nil
 }
 
 // raft returns the meta as Raft sees it; what Raft takes for the state is the manifest.
