@@ -44,6 +44,7 @@ func newAppliance(t *testing.T, answer func(n int, w http.ResponseWriter)) *appl
 		for name := range hr.Header {
 			r.Header[strings.ToLower(name)] = hr.Header.Get(name)
 		}
+		r.Header["transfer-encoding"] = strings.Join(hr.TransferEncoding, ", ") // net/http keeps it apart
 		a.mu.Lock()
 		n := len(a.seen)
 		a.seen = append(a.seen, r)
