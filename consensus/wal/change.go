@@ -29,9 +29,17 @@ func (l *Log) dropEmptyTail(tail *segment) error {
 	return nil
 }
 
+// firstShare is how much smaller the first segment of an empty log is, so that a new node need not wait for a large one.
+const firstShare = 16
+
 // roll begins a segment. It counts from the moment when meta names it; before that a crash leaves a file that Open removes.
 func (l *Log) roll(first uint64, size int64) (*segment, error) {
-	file, waited, err := l.pool.take((size + slotSize - 1) / slotSize * slotSize)
+	empty := l.last < l.first
+	usual := l.size
+	if empty {
+		usual = max(usual/firstShare, minSegmentSize)
+	}
+	file, waited, err := l.pool.take(max(usual, (size+slotSize-1)/slotSize*slotSize))
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +55,6 @@ func (l *Log) roll(first uint64, size int64) (*segment, error) {
 		l.pool.discard(file)
 		return nil, diskError("begin a segment", err)
 	}
-	empty := l.last < l.first
 	err = l.meta.update(func(m *meta) {
 		m.newest, m.floor = s.segmentRef, l.floor()
 		if empty {

@@ -47,7 +47,7 @@
 //	48     data, extensions, zeros up to a multiple of 8
 //
 // The segment id in the checksum tells a frame from one that an earlier use of the file left. An append never spans two
-// segments: one that does not fit begins the next, which is made larger when need be.
+// segments: one that does not fit begins the next, which is made larger when need be. The first segment of an empty log is smaller.
 //
 // # The file meta
 //

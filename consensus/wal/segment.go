@@ -110,10 +110,9 @@ func (p *pool) prepareAhead() {
 	}
 }
 
-// take returns a file of at least size bytes, all zero and durable except for its name. waited says that none was ready.
+// take returns a file of size bytes, all zero and durable except for its name. waited says that none was ready.
 func (p *pool) take(size int64) (s spare, waited bool, err error) {
-	if size <= p.size {
-		size = p.size
+	if size == p.size {
 		p.mu.Lock()
 		for p.busy != nil {
 			busy := p.busy
