@@ -4,13 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
-	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
+
+	"tamv.internal/tamv/consensus/wal"
 )
 
 // LogStore is a durable log with the small key-value store (term, vote) that Raft keeps beside it. StoreLogs and Set
@@ -21,59 +20,29 @@ type LogStore interface {
 	io.Closer
 }
 
-const (
-	// lockTimeout is how long Open waits for another process to release the log.
-	lockTimeout = time.Second
-	// cachedEntries is the number of recent entries kept in memory for followers. Only one pack is in flight, so a
-	// follower that keeps up needs the last few; at 1 MiB a pack the cache stays below 16 MiB.
-	cachedEntries = 16
-	// trimStep is the number of entries removed in one transaction, so that a trim of thousands does not hold up appends.
-	trimStep = 512
-)
+// cachedEntries is the number of recent entries kept in memory for followers. Only one pack is in flight, so a
+// follower that keeps up needs the last few; at 1 MiB a pack the cache stays below 16 MiB.
+const cachedEntries = 16
 
-// openBoltLog opens dir/raft.db. The free list is a map that is not written to disk: with the large free list that
-// trimming leaves behind, bbolt's default commits 6.8 times slower. It is rebuilt on open by scanning the file.
-func openBoltLog(dir string) (LogStore, error) {
-	store, err := raftboltdb.New(raftboltdb.Options{
-		Path: filepath.Join(dir, "raft.db"),
-		BoltOptions: &bbolt.Options{
-			Timeout:        lockTimeout,
-			FreelistType:   bbolt.FreelistMapType,
-			NoFreelistSync: true,
-		},
-		MsgpackUseNewTimeFormat: true,
-	})
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("%w: %s", ErrLocked, dir)
+// formerLog is the log's file in builds that kept it in bbolt.
+const formerLog = "raft.db"
+
+// openLog opens the log in dir/wal.
+func openLog(dir string) (LogStore, error) {
+	if _, err := os.Stat(filepath.Join(dir, formerLog)); err == nil {
+		return nil, fmt.Errorf("consensus: %s holds a log that an earlier build wrote in %s and this one does not read; keep it with that build",
+			dir, formerLog)
 	}
-	if err != nil {
+	log, err := wal.Open(filepath.Join(dir, logFolder), wal.Options{})
+	switch {
+	case errors.Is(err, wal.ErrLocked):
+		return nil, fmt.Errorf("%w: %s", ErrLocked, dir)
+	case errors.Is(err, wal.ErrDamaged):
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	case err != nil:
 		return nil, fmt.Errorf("consensus: open the log: %w", err)
 	}
-	return boltLog{store}, nil
-}
-
-// boltLog is a raftboltdb store that trims in small steps.
-type boltLog struct {
-	*raftboltdb.BoltStore
-}
-
-// DeleteRange removes the entries from first to last, both included. The head of the log is removed step by step, oldest
-// first, which leaves a contiguous log behind if the process dies in between; a tail, removed when a follower's
-// entries conflict with the leader's, goes in one transaction for the same reason.
-func (l boltLog) DeleteRange(first, last uint64) error {
-	oldest, err := l.FirstIndex()
-	if err != nil {
-		return err
-	}
-	if first > oldest {
-		return l.BoltStore.DeleteRange(first, last)
-	}
-	for from := first; from <= last; from += trimStep {
-		if err := l.BoltStore.DeleteRange(from, min(from+trimStep-1, last)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return log, nil
 }
 
 // covers reports whether a state that has applied the commands up to applied needs nothing from a snapshot at index:
@@ -94,3 +63,8 @@ func covers(log raft.LogStore, applied, index uint64) (bool, error) {
 	}
 	return true, nil
 }
+
+// trimStep and openBoltLog are the former names by which tests and Config know the log.
+const trimStep = 512
+
+var openBoltLog = openLog
