@@ -125,12 +125,19 @@ func (f *forwarder) outcomes(entry position, count int) ([]any, error) {
 	}
 }
 
+// leader returns the other member that leads, as far as this one knows.
+func (n *Node) leader() (raft.Server, error) {
+	address, id := n.raft.LeaderWithID()
+	if id == "" || id == raft.ServerID(n.cfg.ID) {
+		return raft.Server{}, ErrNotLeader
+	}
+	return raft.Server{ID: id, Address: address}, nil
+}
+
 // askLeader calls the leader, if one is known, and gives up when another leads.
 func (n *Node) askLeader(ctx context.Context, kind byte, body []byte) (leader raft.Server, reply []byte, err error) {
-	address, id := n.raft.LeaderWithID()
-	leader = raft.Server{ID: id, Address: address}
-	if id == "" || id == raft.ServerID(n.cfg.ID) {
-		return leader, nil, ErrNotLeader
+	if leader, err = n.leader(); err != nil {
+		return leader, nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -138,7 +145,7 @@ func (n *Node) askLeader(ctx context.Context, kind byte, body []byte) (leader ra
 		defer cancel()
 		for {
 			changed := n.changes.changed()
-			if _, now := n.raft.LeaderWithID(); now != id {
+			if _, now := n.raft.LeaderWithID(); now != leader.ID {
 				return
 			}
 			select {
@@ -148,7 +155,7 @@ func (n *Node) askLeader(ctx context.Context, kind byte, body []byte) (leader ra
 			}
 		}
 	})
-	reply, err = n.calls.call(ctx, string(address), kind, body)
+	reply, err = n.calls.call(ctx, string(leader.Address), kind, body)
 	return leader, reply, err
 }
 

@@ -17,15 +17,16 @@ func (n *Node) Transfer(ctx context.Context, to string) error {
 		if n.raft.State() == raft.Leader {
 			return n.handOver(ctx, to)
 		}
-		leader, _, err := n.askLeader(ctx, callTransfer, appendBytes(nil, to))
-		if _, now := n.raft.LeaderWithID(); err != nil && leader.ID != "" && now != leader.ID {
-			return nil // the answer was no longer waited for, because it came to pass
+		leader, err := n.leader()
+		if err != nil {
+			return err
 		}
+		_, err = n.calls.call(ctx, string(leader.Address), callTransfer, appendBytes(nil, to))
 		switch {
 		case errors.Is(err, errUnreachable):
 			return fmt.Errorf("%w: %w", ErrNotLeader, err)
-		case errors.Is(err, context.Canceled) && ctx.Err() == nil:
-			return nil // the new leader was here before the old one's answer
+		case errors.Is(err, errBroken):
+			return fmt.Errorf("%w: %w", ErrUncertain, err)
 		}
 		return err
 	})
