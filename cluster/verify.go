@@ -18,9 +18,11 @@ type Roster interface {
 	// NodeAt is the member that lives at an address; ok is false when nobody
 	// is known to.
 	NodeAt(address string) (node string, ok bool)
-	// Removed says whether a node was a member and is none for good.
+	// Removed says whether a node was a member and is none for good. One that
+	// still votes must not be reported: if its voice is needed to take it out
+	// of the configuration, cutting it off first would stop the site.
 	Removed(node string) bool
-	// RevokedKey says whether a key was that of a removed node.
+	// RevokedKey says whether a key was that of a removed node; as Removed.
 	RevokedKey(pin [32]byte) bool
 }
 

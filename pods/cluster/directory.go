@@ -20,7 +20,7 @@ type Directory struct {
 	view    store.View         // what Load was given
 	members map[string]Member  // by name
 	removed map[string]Removal // by name
-	revoked map[Pin]bool       // the keys of the removed
+	revoked map[Pin]string     // the keys of the removed, and whose they were
 	changed chan struct{}      // closed at the next change
 }
 
@@ -29,7 +29,7 @@ type Directory struct {
 // the store applies anything.
 func NewDirectory(tenant string) *Directory {
 	return &Directory{
-		tenant: tenant, members: map[string]Member{}, removed: map[string]Removal{}, revoked: map[Pin]bool{}, changed: make(chan struct{}),
+		tenant: tenant, members: map[string]Member{}, removed: map[string]Removal{}, revoked: map[Pin]string{}, changed: make(chan struct{}),
 	}
 }
 
@@ -81,7 +81,7 @@ func (d *Directory) load(v store.View) error {
 		d.members[m.T.ID] = m.T
 	}
 	for _, r := range removals {
-		d.removed[r.T.ID], d.revoked[r.T.Pin] = r.T, true
+		d.removed[r.T.ID], d.revoked[r.T.Pin] = r.T, r.T.ID
 	}
 	return nil
 }
@@ -98,7 +98,7 @@ func (d *Directory) replace(c store.Change) {
 		}
 	case removedKey(d.tenant, id): // never taken back
 		if r, err := parseRemoval(c.Value); err == nil {
-			d.removed[id], d.revoked[r.Pin] = r, true
+			d.removed[id], d.revoked[r.Pin] = r, id
 		}
 	}
 }
@@ -146,9 +146,16 @@ func (d *Directory) Removed(id string) bool {
 
 // RevokedKey says whether a key was that of a removed node.
 func (d *Directory) RevokedKey(pin [32]byte) bool {
+	_, gone := d.owner(pin)
+	return gone
+}
+
+// owner is the removed node that a key was that of.
+func (d *Directory) owner(pin Pin) (id string, gone bool) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	return d.revoked[pin]
+	id, gone = d.revoked[pin]
+	return id, gone
 }
 
 // Changed is closed at the next change. Ask for it before reading the members,
@@ -157,4 +164,26 @@ func (d *Directory) Changed() <-chan struct{} {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.changed
+}
+
+// Roster is the directory as links between nodes ask it: a node that was removed
+// is refused once replication does not count it any more, and not a moment
+// earlier. Two voters of which one is removed show why: until the configuration
+// says so, the one that stays needs the other's vote to lead.
+type Roster struct {
+	*Directory
+	counts func(id string) bool
+}
+
+// ForLinks is the roster for links; counts says whether a node is in
+// replication's present configuration, as far as this node knows.
+func (d *Directory) ForLinks(counts func(id string) bool) Roster { return Roster{d, counts} }
+
+// Removed says whether a node was a member and is out of the configuration.
+func (r Roster) Removed(id string) bool { return r.Directory.Removed(id) && !r.counts(id) }
+
+// RevokedKey says whether a key was that of such a node.
+func (r Roster) RevokedKey(pin [32]byte) bool {
+	id, gone := r.owner(pin)
+	return gone && !r.counts(id)
 }

@@ -127,6 +127,29 @@ func TestDirectoryReset(t *testing.T) {
 	}
 }
 
+// A node that was removed is refused when it has no vote any more: of two voters,
+// the one that stays may need the other's once more.
+func TestLinksOutliveTheRecordUntilReplicationFollows(t *testing.T) {
+	s := newSite(t, "n1", "n2")
+	links := s.directory.ForLinks(func(id string) bool {
+		return slices.ContainsFunc(s.status.Nodes, func(n Node) bool { return n.ID == id })
+	})
+	refused := func() [2]bool { return [2]bool{links.Removed("n2"), links.RevokedKey(pinOf("n2"))} }
+	if refused() != [2]bool{} {
+		t.Error("a member is refused")
+	}
+	if _, err := do[removedReply](s, "DELETE", "/v1/cluster/members/n2", nil); err != nil {
+		t.Fatal(err)
+	}
+	if refused() != [2]bool{} {
+		t.Error("cut off while it votes")
+	}
+	s.status.Nodes = s.status.Nodes[:1]
+	if refused() != [2]bool{true, true} || links.Removed("n1") || links.RevokedKey(pinOf("n1")) {
+		t.Error("not cut off although it votes no more, or somebody else is")
+	}
+}
+
 // Two removals at once: the second sees the first.
 func TestRemovalsAreDecidedOneAfterTheOther(t *testing.T) {
 	s := newSite(t, "n1", "n2", "n3")

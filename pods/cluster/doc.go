@@ -7,9 +7,9 @@
 // The pod writes records and touches no replication: which nodes shall be
 // members, and whether they shall vote. The leader makes replication follow. The
 // [Directory] is the records in memory, fed by the store inside Apply; the
-// leader waits for [Directory.Changed], and links between nodes ask it whom to
-// trust. A node that was removed stays removed: neither its name nor its key is
-// ever a member again.
+// leader waits for [Directory.Changed], and links between nodes ask it, as a
+// [Roster], whom to trust. A node that was removed stays removed: neither its
+// name nor its key is ever a member again.
 //
 // The records, JSON, are in the space [Space] of the site's own tenant; the
 // operators of other tenants are refused. Times are microseconds since the Unix
