@@ -386,3 +386,20 @@ func TestReset(t *testing.T) {
 		}
 	}
 }
+
+// The places of entries in their appends count up from 0; anything else was not written by an append.
+func TestPlacesCountUp(t *testing.T) {
+	h := header{segmentRef: segmentRef{9, 1}, size: minSegmentSize}
+	for _, test := range []struct {
+		places []uint32
+		good   int
+	}{{[]uint32{0, 1, 2, 0, 0, 1}, 6}, {[]uint32{1}, 0}, {[]uint32{0, 0, 2}, 2}, {[]uint32{0, 1, 1}, 2}} {
+		b := h.encode()
+		for i, place := range test.places {
+			b = appendFrame(b, seedOf(h.id), &raft.Log{Index: uint64(i + 1)}, place)
+		}
+		if s := walk(b, h, 0); len(s.offsets) != test.good {
+			t.Errorf("places %v: %d entries", test.places, len(s.offsets))
+		}
+	}
+}
