@@ -28,6 +28,7 @@ func (n *node) assemble() (*parts, error) {
 	cfg, now, key := n.cfg, n.clock.Now, n.ledgerKey
 	gate := anubis.New(anubis.Config{
 		Directory: n.engines.directory, View: n.store, Writer: n.writer, Now: now, Log: cfg.Logger, Limits: anubis.DefaultLimits(),
+		Fresh: func(ctx context.Context) error { return n.fresh(ctx, pods.FromLeader) },
 	})
 	registry := prometheus.NewRegistry()
 	metrics := newRequestMetrics(registry)

@@ -1,6 +1,7 @@
 package pods
 
 import (
+	"context"
 	"slices"
 	"testing"
 
@@ -41,5 +42,33 @@ func TestReadsAreAsFreshAsAsked(t *testing.T) {
 	b.stale = tap.E("", tap.Unavailable, "no leader").WithCode("not_leader")
 	if _, err := b.Serve(t.Context(), request("GET", "/read", "", "")); codeOf(err) != "not_leader" {
 		t.Errorf("a read that cannot be fresh: %v", err)
+	}
+}
+
+// A change is decided on what this node has; when that fails because it may be
+// behind the others, it catches up and decides again, once.
+func TestAChangeThatMayBeStaleIsDecidedAgain(t *testing.T) {
+	notFound := tap.E("", tap.NotFound, "nothing here")
+	for name, test := range map[string]struct {
+		err    error
+		result *Result
+		news   int64
+		stale  error
+		runs   int
+	}{
+		"the others know more":         {err: notFound, news: 1, runs: 2},
+		"and say so in evidence":       {result: &Result{Error: tap.E("", tap.Conflict, "taken")}, news: 1, runs: 2},
+		"the state has not moved":      {err: notFound, runs: 1},
+		"nobody can be asked":          {err: notFound, news: 1, stale: tap.E("", tap.Unavailable, "no leader"), runs: 1},
+		"it cannot come from the past": {err: tap.E("", tap.Invalid, "nonsense"), news: 1, runs: 1},
+		"it went well":                 {result: &Result{}, news: 1, runs: 1},
+	} {
+		runs := 0
+		b := newBench(t, single(func(context.Context, *Call) (*Result, error) { runs++; return test.result, test.err }))
+		b.news, b.stale = test.news, test.stale
+		_, err := b.Serve(t.Context(), request("POST", "/p/1", "", ""))
+		if runs != test.runs {
+			t.Errorf("%s: decided %d times, want %d (%v)", name, runs, test.runs, err)
+		}
 	}
 }

@@ -19,8 +19,13 @@ type pod Manifest
 
 func (p pod) Manifest() Manifest { return Manifest(p) }
 
-// view is a state that nobody may read.
-type view struct{ store.View }
+// view is a state of which nobody may read more than the time.
+type view struct {
+	store.View
+	clock *int64
+}
+
+func (v view) Clock() int64 { return *v.clock }
 
 // gate admits whoever the test says, by role, with the given operations.
 type gate struct {
@@ -69,6 +74,8 @@ type bench struct {
 	ended  []string // what Watch was told
 	fresh  []Consistency
 	stale  error // what Fresh answers
+	news   int64 // how far the state moves while Fresh waits
+	clock  int64 // of the state
 }
 
 func newBench(t testing.TB, all ...Pod) *bench {
@@ -83,8 +90,12 @@ func newBench(t testing.TB, all ...Pod) *bench {
 		guards[p.Manifest().Name] = NewGuard(p.Manifest())
 	}
 	b.Server = NewServer(ServerConfig{
-		Table: table, Gate: b.gate, Writer: b.writer, View: view{}, Now: time.Now, Guards: guards,
-		Fresh: func(_ context.Context, c Consistency) error { b.fresh = append(b.fresh, c); return b.stale },
+		Table: table, Gate: b.gate, Writer: b.writer, View: view{clock: &b.clock}, Now: time.Now, Guards: guards,
+		Fresh: func(_ context.Context, c Consistency) error {
+			b.fresh = append(b.fresh, c)
+			b.clock += b.news
+			return b.stale
+		},
 		Watch: func(row *Row, kind string, _ time.Duration) { b.ended = append(b.ended, row.Pattern+" "+kind) },
 	})
 	return b

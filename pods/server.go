@@ -177,7 +177,11 @@ func (row *Row) validate(r *tap.Request) (map[string]string, error) {
 func (s *Server) runAndCommit(ctx context.Context, row *Row, call *Call, fingerprint [32]byte) (*Result, error) {
 	for attempt := 1; ; attempt++ {
 		call.Now = s.now()
+		before := s.view.Clock()
 		result, err := s.guards[row.Pod].Run(ctx, row.Run, call)
+		if attempt == 1 && stale(row, result, err) && s.fresh(ctx, FromLeader) == nil && s.view.Clock() != before {
+			continue // it may have missed what another node had just acknowledged
+		}
 		if err == nil && result == nil {
 			err = tap.E("pods.run", tap.Internal, "pod %s answered nothing", row.Pod)
 		}
@@ -205,6 +209,20 @@ func (s *Server) runAndCommit(ctx context.Context, row *Row, call *Call, fingerp
 		}
 		return result, nil
 	}
+}
+
+// stale says whether an answer may come from a state that is behind the other
+// nodes': nothing is there, or something else is. The pod has changed nothing
+// yet and can decide again. What only reads has a fresh state already.
+func stale(row *Row, result *Result, err error) bool {
+	if err == nil && result != nil && result.Error != nil {
+		err = result.Error
+	}
+	if err == nil || row.reads() || row.AboutNode {
+		return false
+	}
+	kind := tap.KindOf(err)
+	return kind == tap.NotFound || kind == tap.Conflict || kind == tap.Forbidden
 }
 
 // ErrReplayed is the refusal of a signature that was used before.

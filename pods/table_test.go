@@ -96,7 +96,7 @@ func TestOnlyTheRolesOfARouteCallIt(t *testing.T) {
 		}
 		g := &gate{as: &tap.Principal{Tenant: "main", Identity: "ana", Roles: held}}
 		s := NewServer(ServerConfig{
-			Table: table, Gate: g, Writer: &committer{}, View: view{}, Now: testClock, Guards: map[string]*Guard{"p": guardOf(0)},
+			Table: table, Gate: g, Writer: &committer{}, View: view{clock: new(int64)}, Now: testClock, Guards: map[string]*Guard{"p": guardOf(0)},
 		})
 		may := false
 		for _, r := range needed {

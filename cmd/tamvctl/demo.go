@@ -15,7 +15,7 @@ import (
 	"tamv.internal/tamv/tap/client"
 )
 
-// demo is one run of the demonstration: seven steps, each with identities that
+// demo is one run of the demonstration, step by step, with identities that
 // are enrolled for it and revoked at the end.
 type demo struct {
 	app      *app
@@ -23,6 +23,7 @@ type demo struct {
 	operator *client.Client
 	run      string // what makes the names of this run its own
 	people   map[string]*person
+	nodes    int // of the site; more than 1 = its leader is killed, too
 	report   demoReport
 }
 
@@ -35,6 +36,7 @@ type demoReport struct {
 	Rooms    roomsStep    `json:"rooms"`
 	Evidence evidenceStep `json:"evidence"`
 	Refusals refusalsStep `json:"refusals"`
+	Failover failoverStep `json:"failover,omitzero"` // of a site of several nodes
 
 	Identities int     `json:"identities"` // enrolled for this run, and revoked at its end
 	OK         bool    `json:"ok"`
@@ -58,7 +60,7 @@ func (o *outcome) say(text tap.Text, args ...any) {
 	o.lines = append(o.lines, fmt.Sprintf(text.In(o.lang), args...))
 }
 
-// step is one of the seven.
+// step is one of them: seven, and an eighth where there are several nodes.
 type step struct {
 	title   tap.Text
 	figures interface{ base() *outcome }
@@ -67,7 +69,7 @@ type step struct {
 
 func (d *demo) steps() []step {
 	r := &d.report
-	return []step{
+	steps := []step{
 		{textStepMemory, &r.Memory, d.memory},
 		{textStepIntent, &r.Intent, d.intent},
 		{textStepGuardian, &r.Guardian, d.guardian},
@@ -76,20 +78,33 @@ func (d *demo) steps() []step {
 		{textStepEvidence, &r.Evidence, d.evidence},
 		{textStepRefusals, &r.Refusals, d.refusals},
 	}
+	if d.nodes > 1 {
+		steps = append(steps, step{textStepFailover, &r.Failover, d.failover})
+	}
+	return steps
 }
 
 func (a *app) demoCommand() *cobra.Command {
-	return a.verb("demo", textDemo, cobra.NoArgs, a.demonstrate)
+	var nodes int
+	c := a.verb("demo", textDemo, cobra.NoArgs, func(ctx context.Context, _ []string) error {
+		if nodes < 1 || nodes > 5 {
+			return usage("--nodes %d is not from 1 to 5", nodes)
+		}
+		return a.demonstrate(ctx, nodes)
+	})
+	c.Flags().IntVar(&nodes, "nodes", 1, textFlagNodes.In(a.lang))
+	return c
 }
 
 // demonstrate goes through the steps. One that fails does not stop those that can
 // do without it; the error is of the first one's kind.
-func (a *app) demonstrate(ctx context.Context, _ []string) error {
+func (a *app) demonstrate(ctx context.Context, nodes int) error {
 	began := time.Now()
 	d, err := a.newDemo(ctx)
 	if err != nil {
 		return err
 	}
+	d.nodes = nodes
 	defer d.leave()
 	var first error
 	failed := 0

@@ -11,6 +11,7 @@ var (
 	textStepRooms    = tap.Text{EN: "Rooms", ES: "Salas"}
 	textStepEvidence = tap.Text{EN: "Evidence", ES: "Evidencia"}
 	textStepRefusals = tap.Text{EN: "Refusals", ES: "Rechazos"}
+	textStepFailover = tap.Text{EN: "Failover", ES: "Relevo"}
 
 	textOK     = tap.Text{EN: "ok", ES: "bien"}
 	textFailed = tap.Text{EN: "FAILED", ES: "FALLÓ"}
@@ -46,4 +47,30 @@ var (
 
 	textAttempt       = tap.Text{EN: "%-16s refused: %d %s; ledger entry %d, %s", ES: "%-16s rechazada: %d %s; entrada %d del registro, %s"}
 	textAttemptsFound = tap.Text{EN: "All %d attempts were in the ledger after %.0f ms.", ES: "Los %d intentos estaban en el registro tras %.0f ms."}
+
+	textFlagNodes = tap.Text{
+		EN: "how many nodes the site has; of several, started by \"tamvd dev --nodes\", the leader is killed as well",
+		ES: "cuántos nodos tiene el sitio; de varios, arrancados con \"tamvd dev --nodes\", además se mata al líder",
+	}
+	textNoSite = tap.Text{
+		EN: "beside the context file there is no list of nodes (dev.json): --nodes is for a site that \"tamvd dev --nodes N\" runs on this machine",
+		ES: "junto al archivo de contexto no hay lista de nodos (dev.json): --nodes es para un sitio que \"tamvd dev --nodes N\" ejecuta en esta máquina",
+	}
+	// Nodes wanted, voters that answer, processes.
+	textSiteSize = tap.Text{
+		EN: "--nodes %d, but %d voters answer and %d processes run",
+		ES: "--nodes %d, pero responden %d votantes y hay %d procesos",
+	}
+	textFailoverKilled = tap.Text{
+		EN: "The leader %s was killed (kill -9) after %d intents of 8 people had been answered.",
+		ES: "Se mató al líder %s (kill -9) después de responder %d intenciones de 8 personas.",
+	}
+	textFailoverPause = tap.Text{
+		EN: "The longest time without an answer was %.0f ms; %d intents were answered, %d were not.",
+		ES: "El tiempo más largo sin respuesta fue de %.0f ms; se respondieron %d intenciones, %d no.",
+	}
+	textFailoverHeads = tap.Text{
+		EN: "%d of %d answered intents are in the ledger. It is back on %d nodes with the same %d entries, root %s.",
+		ES: "%d de %d intenciones respondidas están en el registro. Vuelve a estar en %d nodos con las mismas %d entradas, raíz %s.",
+	}
 )

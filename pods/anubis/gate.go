@@ -54,6 +54,10 @@ type Config struct {
 	Now       func() time.Time
 	Log       *slog.Logger
 	Limits    Limits
+	// Fresh returns once this node has applied what any node had acknowledged
+	// before; nil where there is only one. Somebody whom this node does not
+	// know may have been enrolled at another a moment ago.
+	Fresh func(context.Context) error
 }
 
 // Gate decides who speaks. It is a [pods.Gate], and the authenticator of TAP
@@ -61,6 +65,7 @@ type Config struct {
 type Gate struct {
 	directory  *Directory
 	view       store.View
+	fresh      func(context.Context) error
 	now        func() time.Time
 	identities *buckets[string]
 	addresses  *buckets[netip.Addr]
@@ -78,6 +83,7 @@ func New(c Config) *Gate {
 	g := &Gate{
 		directory:  c.Directory,
 		view:       c.View,
+		fresh:      c.Fresh,
 		now:        c.Now,
 		identities: newBuckets[string](c.Limits.Identity, c.Limits.Addresses),
 		addresses:  newBuckets[netip.Addr](c.Limits.Address, c.Limits.Addresses),
@@ -113,9 +119,12 @@ func (c *claim) names(keyID string, d *Directory) {
 
 // Admit says whether the request may reach the route, and for whom it speaks.
 // The error is one of those that the package comment lists.
-func (g *Gate) Admit(_ context.Context, r *tap.Request, row *pods.Row) (*pods.Admission, error) {
+func (g *Gate) Admit(ctx context.Context, r *tap.Request, row *pods.Row) (*pods.Admission, error) {
 	now, c := g.now(), unclaimed(r.Remote)
 	admission, err := g.admit(r, row, now, &c)
+	if err != nil && g.catchUp(ctx, err) {
+		admission, err = g.admit(r, row, now, &c)
+	}
 	if err != nil {
 		return nil, g.refused(c, err, now)
 	}
@@ -125,6 +134,23 @@ func (g *Gate) Admit(_ context.Context, r *tap.Request, row *pods.Row) (*pods.Ad
 		g.note(c, codeOK, now)
 	}
 	return admission, nil
+}
+
+// catchUpTimeout bounds the wait for what other nodes may know.
+const catchUpTimeout = 2 * time.Second
+
+// catchUp says whether a refusal may come from an old state and is worth another
+// look. It waits until the state is fresh; who fails too often is not waited for,
+// see checkAddress.
+func (g *Gate) catchUp(ctx context.Context, refusal error) bool {
+	code := tap.AsError(refusal).StableCode()
+	if g.fresh == nil || code != codeUnknownIdentity && code != codeRole {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
+	defer cancel()
+	before := g.view.Clock()
+	return g.fresh(ctx) == nil && g.view.Clock() != before
 }
 
 func (g *Gate) admit(r *tap.Request, row *pods.Row, now time.Time, c *claim) (*pods.Admission, error) {
