@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -48,6 +49,7 @@ func newHost(t *testing.T, a *Authority, certificate *tls.Certificate, answer fu
 	}
 	h.server = httptest.NewUnstartedServer(h)
 	h.server.TLS = &tls.Config{Certificates: []tls.Certificate{*certificate}}
+	h.server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
 	h.server.StartTLS()
 	t.Cleanup(h.server.Close)
 	return h

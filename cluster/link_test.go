@@ -354,25 +354,50 @@ func TestCloseEndsEverything(t *testing.T) {
 	}
 }
 
-// When nobody accepts, connections beyond the queue are closed, not kept.
+// When nobody accepts, one connection beyond the queue is closed, and only one.
 func TestAcceptQueueIsBounded(t *testing.T) {
 	a := newAuthority(t)
 	one, two := newMember(t, a, "n1"), newMember(t, a, "n2")
-	for range acceptQueue {
+	ended := make(chan error, acceptQueue+1)
+	for range acceptQueue + 1 {
 		c, err := two.link.Dial(one.address, patience)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.Close()
+		go func() { _, err := c.Read(make([]byte, 1)); ended <- err }()
 	}
-	c, err := two.link.Dial(one.address, patience)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+	if err := <-ended; !errors.Is(err, io.EOF) {
 		t.Errorf("beyond the queue: %v", err)
+	}
+	for range acceptQueue {
+		c, err := one.link.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	if len(ended) > 0 {
+		t.Error("one within the queue was closed")
+	}
+}
+
+// BenchmarkDial is one connection between members: TCP, TLS 1.3 with two
+// certificates, and the admission byte.
+func BenchmarkDial(b *testing.B) {
+	a := newAuthority(b)
+	one, two := newMember(b, a, "n1"), newMember(b, a, "n2")
+	b.ReportAllocs()
+	for b.Loop() {
+		ours, err := one.link.Dial(two.address, patience)
+		if err != nil {
+			b.Fatal(err)
+		}
+		theirs, err := two.link.Accept()
+		if err != nil {
+			b.Fatal(err)
+		}
+		ours.Close()
+		theirs.Close()
 	}
 }
