@@ -118,6 +118,12 @@ func (t *installs) others() []string {
 	return addresses
 }
 
+// sources returns the addresses from which a member can pull: this node's own first. The member may be new and not know them.
+func (t *installs) sources(member string) []string {
+	from := append([]string{string(t.LocalAddr())}, slices.DeleteFunc(t.others(), func(address string) bool { return address == member })...)
+	return from[:min(len(from), maxFrom)]
+}
+
 // leads reports whether this node still leads in a term.
 func (t *installs) leads(term uint64) bool {
 	r := t.raft.Load()
@@ -134,7 +140,7 @@ func (t *installs) InstallSnapshot(id raft.ServerID, target raft.ServerAddress, 
 		return fmt.Errorf("consensus: read the manifest: %w", err)
 	}
 	defer t.store.hold(args.LastLogIndex)()
-	request := prepareRequest{index: args.LastLogIndex, term: args.LastLogTerm, from: string(t.LocalAddr()), manifest: manifest}
+	request := prepareRequest{index: args.LastLogIndex, term: args.LastLogTerm, from: t.sources(string(target)), manifest: manifest}
 	reply, err := t.prepare(string(target), args.Term, request)
 	if err != nil {
 		return fmt.Errorf("consensus: prepare %s for the snapshot at index %d: %w", id, args.LastLogIndex, err)
@@ -327,12 +333,11 @@ func (t *installs) begin(request prepareRequest) (*pullJob, error) {
 	ctx, cancel := context.WithCancel(t.ctx)
 	job.cancel = cancel
 	t.job = job
-	addresses := append([]string{request.from}, slices.DeleteFunc(t.others(), func(a string) bool { return a == request.from })...)
-	t.log.Info("pulling a snapshot", "index", request.index, "files", len(manifest), "bytes", manifest.Size(), "from", request.from)
+	t.log.Info("pulling a snapshot", "index", request.index, "files", len(manifest), "bytes", manifest.Size(), "from", request.from[0])
 	t.work.Go(func() {
 		defer cancel()
 		defer close(job.done)
-		job.err = pullFiles(ctx, t.streams, t.snapshots, t.fsm.machine, manifest, addresses, func(n int) { job.bytes.Add(int64(n)) })
+		job.err = pullFiles(ctx, t.streams, t.snapshots, t.fsm.machine, manifest, request.from, func(n int) { job.bytes.Add(int64(n)) })
 	})
 	return job, nil
 }

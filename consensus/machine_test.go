@@ -126,7 +126,7 @@ func (d *chainDisk) addParts(dir string, count, size int) error {
 	for i := range count {
 		data := make([]byte, size)
 		rand.NewChaCha8([32]byte{byte(i), byte(i >> 8)}).Read(data)
-		part := chainPart{filepath.Join(dir, fmt.Sprint("part", i)), int64(size), sha256.Sum256(data)}
+		part := chainPart{filepath.Join(dir, fmt.Sprintf("part%04d", i)), int64(size), sha256.Sum256(data)}
 		if err := os.WriteFile(part.path, data, 0o600); err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package consensus
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"tamv.internal/tamv/consensus/snapshot"
 )
@@ -17,37 +18,46 @@ const (
 //
 //	 0  8  index
 //	 8  8  term of the entry at that index
-//	16  2  length of the address
-//	18  -  address of the sender, from which to pull
+//	16  1  number of addresses, at least 1
+//	17  -  per address its length (2) and its bytes: from where to pull, the leader's own first
 //	    -  manifest
 type prepareRequest struct {
 	index, term uint64
-	from        string
+	from        []string
 	manifest    []byte
 }
 
 func (r prepareRequest) encode() []byte {
-	data := make([]byte, 0, 18+len(r.from)+len(r.manifest))
+	data := make([]byte, 0, 17+64*len(r.from)+len(r.manifest))
 	data = binary.BigEndian.AppendUint64(data, r.index)
 	data = binary.BigEndian.AppendUint64(data, r.term)
-	data = binary.BigEndian.AppendUint16(data, uint16(len(r.from)))
-	data = append(data, r.from...)
+	data = append(data, byte(len(r.from)))
+	for _, address := range r.from {
+		data = appendBytes(data, address)
+	}
 	return append(data, r.manifest...)
 }
 
 // decodePrepareRequest reads what encode wrote; the manifest is not parsed yet. Errors wrap errCall.
 func decodePrepareRequest(data []byte) (r prepareRequest, err error) {
-	if len(data) < 18 {
-		return r, fmt.Errorf("%w: prepare of %d bytes", errCall, len(data))
+	w := wire{data: data}
+	r.index, r.term = w.uint64(), w.uint64()
+	count := w.uint8()
+	for range count {
+		r.from = append(r.from, string(w.bytes(maxAddress)))
 	}
-	r.index, r.term = binary.BigEndian.Uint64(data), binary.BigEndian.Uint64(data[8:])
-	n, rest := int(binary.BigEndian.Uint16(data[16:])), data[18:]
-	if r.index == 0 || r.term == 0 || n == 0 || n > len(rest) || len(rest)-n > snapshot.MaxManifest {
-		return r, fmt.Errorf("%w: prepare for index %d, term %d", errCall, r.index, r.term)
+	if w.bad || r.index == 0 || r.term == 0 || count == 0 || slices.Contains(r.from, "") || len(w.data) > snapshot.MaxManifest {
+		return prepareRequest{}, fmt.Errorf("%w: prepare for index %d, term %d", errCall, r.index, r.term)
 	}
-	r.from, r.manifest = string(rest[:n]), rest[n:]
+	r.manifest = w.data
 	return r, nil
 }
+
+// maxAddress bounds an address of a member, in bytes; maxFrom the addresses of one request.
+const (
+	maxAddress = 1 << 10
+	maxFrom    = 16
+)
 
 // prepareState is what a member answers to prepare.
 type prepareState byte

@@ -210,12 +210,15 @@ func TestRestoreInARunningNode(t *testing.T) {
 }
 
 func TestLogTrim(t *testing.T) {
-	log, err := openBoltLog(t.TempDir())
+	log, err := openLog(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	const total = 3*trimStep + 10
+	const (
+		trimStep = 512
+		total    = 3*trimStep + 10
+	)
 	entries := make([]*raft.Log, total)
 	for i := range entries {
 		entries[i] = &raft.Log{Index: uint64(i + 1), Type: raft.LogNoop}
