@@ -133,7 +133,9 @@ func (n *node) answer(ctx context.Context, r *tap.Request) (*tap.Response, error
 		return nil, tap.E("appliance.serve", tap.Unavailable, "this node is catching up with the others").
 			WithCode("starting").WithRetryAfter(tap.DefaultRetryAfter)
 	}
-	return n.parts.server.Serve(ctx, r)
+	response, err := n.parts.server.Serve(ctx, r)
+	n.scrubbed.note(err)
+	return response, err
 }
 
 // serveUDP serves TAP over QUIC.

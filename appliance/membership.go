@@ -106,19 +106,6 @@ func (n *node) raiseVersion(ctx context.Context) {
 	}
 }
 
-// stepAside hands the leadership over, once for each time that the disk fills
-// up: another member can still write.
-func (n *node) stepAside() {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	if n.consensus.State().Role != consensus.RoleLeader {
-		return
-	}
-	if err := n.consensus.Transfer(ctx, ""); err != nil {
-		n.cfg.Logger.Warn("the disk is nearly full and no other member can lead: writes are refused", "error", err)
-	}
-}
-
 // introduce writes what a site's first node has to: its own member record, and
 // the first operator. A node that moved, or runs another release, writes its
 // record anew.

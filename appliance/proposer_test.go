@@ -15,7 +15,18 @@ import (
 type scripted struct {
 	answers  []error
 	proposed int
-	leader   error // of WaitLeader
+	leader   error   // of WaitLeader
+	spaces   []space // as seen before each proposal; the last one stays, none = enough
+	asked    int
+}
+
+func (s *scripted) space() error {
+	n := node{}
+	if len(s.spaces) > 0 {
+		n.space.Store(uint32(s.spaces[min(s.asked, len(s.spaces)-1)]))
+	}
+	s.asked++
+	return n.room()
 }
 
 func (s *scripted) Propose(context.Context, []byte) (any, error) {
@@ -46,12 +57,16 @@ func TestAProposalOutlastsTheLossOfALeader(t *testing.T) {
 		"never a leader":                 {scripted{answers: []error{lost}, leader: context.DeadlineExceeded}, 1, "not_leader"},
 		"no leader takes it":             {scripted{answers: []error{lost}}, 5, "not_leader"},
 		"unknown once, then no leader":   {scripted{answers: []error{unknown, lost}}, 5, "uncertain"},
+		"full disks":                     {scripted{spaces: []space{siteFull}, answers: []error{nil}}, 0, "disk_full"},
+		"a full leader is replaced":      {scripted{spaces: []space{leaderFull, leaderFull, enough}, answers: []error{nil}}, 1, ""},
+		"a full leader is not replaced":  {scripted{spaces: []space{leaderFull}, answers: []error{nil}}, 0, "disk_full"},
+		"unknown, then full disks":       {scripted{spaces: []space{enough, siteFull}, answers: []error{unknown}}, 1, "uncertain"},
 		"halted":                         {scripted{answers: []error{lost, consensus.ErrHalted}}, 2, "stopped"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				began := time.Now()
-				_, err := proposer{node: &test.scripted}.Propose(t.Context(), nil)
+				_, err := proposer{&test.scripted, test.scripted.space}.Propose(t.Context(), nil)
 				if code := codeOf(err); code != test.code || test.scripted.proposed < test.proposals {
 					t.Errorf("%v (%q) after %d proposals, want %q after %d", err, code, test.scripted.proposed, test.code, test.proposals)
 				}
@@ -69,7 +84,7 @@ func TestAProposalEndsWithItsRequest(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		began := time.Now()
-		_, err := proposer{node: &scripted{answers: []error{consensus.ErrNotLeader}}}.Propose(ctx, nil)
+		_, err := proposer{&scripted{answers: []error{consensus.ErrNotLeader}}, func() error { return nil }}.Propose(ctx, nil)
 		if !errors.Is(err, consensus.ErrNotLeader) || time.Since(began) > 2*time.Second {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}

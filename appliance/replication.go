@@ -9,6 +9,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
 
+	"tamv.internal/tamv/appliance/disk"
 	"tamv.internal/tamv/consensus"
 	"tamv.internal/tamv/store"
 	"tamv.internal/tamv/tap"
@@ -51,7 +52,10 @@ func (c captured) WriteTo(dir string) ([]consensus.File, error) {
 
 // proposer is consensus as the store sees it: patient while the leadership
 // changes hands, and with its errors in the vocabulary that clients get.
-type proposer struct{ node replicator }
+type proposer struct {
+	node replicator
+	room func() error // refuses what there is no space for
+}
 
 // replicator is what the proposer needs of consensus.Node.
 type replicator interface {
@@ -72,7 +76,9 @@ const (
 // the first try.
 func (p proposer) Propose(ctx context.Context, command []byte) (outcome any, err error) {
 	err = patiently(ctx, p.node, func(ctx context.Context) (err error) {
-		outcome, err = p.node.Propose(ctx, command)
+		if err = p.room(); err == nil {
+			outcome, err = p.node.Propose(ctx, command)
+		}
 		return err
 	})
 	return outcome, err
@@ -85,7 +91,7 @@ func patiently(ctx context.Context, node interface{ WaitLeader(context.Context) 
 	defer cancel()
 	pause := backoff.ExponentialBackOff{InitialInterval: shortestPause, Multiplier: 2, RandomizationFactor: 0.5, MaxInterval: longestPause}
 	pause.Reset()
-	uncertain := false
+	uncertain := false // of any try: none after it can say that nothing was done
 	for {
 		err := try(ctx)
 		switch {
@@ -93,7 +99,10 @@ func patiently(ctx context.Context, node interface{ WaitLeader(context.Context) 
 			return nil
 		case errors.Is(err, consensus.ErrUncertain):
 			uncertain = true
-		case !errors.Is(err, consensus.ErrNotLeader):
+		case errors.Is(err, consensus.ErrNotLeader):
+		case uncertain:
+			return replicationError(consensus.ErrUncertain)
+		default:
 			return replicationError(err)
 		}
 		timer := time.NewTimer(pause.NextBackOff())
@@ -105,7 +114,7 @@ func patiently(ctx context.Context, node interface{ WaitLeader(context.Context) 
 		case <-deadline.Done():
 			timer.Stop()
 		}
-		if uncertain { // of any try, not only the last
+		if uncertain {
 			err = consensus.ErrUncertain
 		}
 		return replicationError(err)
@@ -114,7 +123,10 @@ func patiently(ctx context.Context, node interface{ WaitLeader(context.Context) 
 
 func replicationError(err error) error {
 	const op = "consensus.propose"
+	var full *tap.Error
 	switch {
+	case errors.As(err, &full) && full.Code == disk.CodeFull:
+		return full
 	case errors.Is(err, consensus.ErrNotLeader):
 		return tap.Wrap(op, tap.Unavailable, err, "this node does not lead the cluster now").WithCode("not_leader").WithRetryAfter(tap.DefaultRetryAfter)
 	case errors.Is(err, consensus.ErrBusy):

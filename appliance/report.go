@@ -41,22 +41,57 @@ func (n *node) detail() members.Report {
 // says.
 const heardLately = 3 * time.Second
 
-// compareClocks steers this node's clock by those of the other members.
+const (
+	clocksCompared = time.Second
+	// A node that starts looks for the other members' clocks more often, and
+	// waits for them a moment: without a majority nobody tells it the time.
+	clocksSought = 50 * time.Millisecond
+	clocksAwait  = 2 * time.Second
+	// clocksEnough make a median.
+	clocksEnough = 3
+)
+
+// compareClocks steers this node's clock by those of the other members. Until
+// the node serves, it sets it: a leader with a wrong clock would date what it
+// leads, and let expire what is not due.
 func (n *node) compareClocks(ctx context.Context) {
-	ticker := time.NewTicker(time.Second)
-	defer ticker.Stop()
 	for {
+		wait := clocksCompared
+		if n.serving.Load() {
+			n.clock.Offsets(n.clockOffsets())
+		} else {
+			n.clock.Set(n.clockOffsets())
+			wait = clocksSought
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-time.After(wait):
 		}
-		var offsets []time.Duration
-		for _, p := range n.consensus.Peers() {
-			if time.Since(p.Heard) <= heardLately {
-				offsets = append(offsets, p.ClockOffset)
-			}
+	}
+}
+
+// clockOffsets are the other members' clocks minus this node's.
+func (n *node) clockOffsets() []time.Duration {
+	var offsets []time.Duration
+	for _, p := range n.consensus.Peers() {
+		if time.Since(p.Heard) <= heardLately {
+			offsets = append(offsets, p.ClockOffset)
 		}
-		n.clock.Offsets(offsets)
+	}
+	return offsets
+}
+
+// learnTime waits for the members' clocks, if there are enough members: the
+// first requests are judged by this node's clock.
+func (n *node) learnTime(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, clocksAwait)
+	defer cancel()
+	for len(n.consensus.State().Members) >= clocksEnough && !n.clock.Set(n.clockOffsets()) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(clocksSought):
+		}
 	}
 }

@@ -48,7 +48,7 @@ func Run(ctx context.Context, cfg Config) error {
 }
 
 func runOnce(ctx context.Context, cfg Config) (err error) {
-	n := &node{cfg: cfg, began: time.Now(), failed: make(chan error, 4)}
+	n := &node{cfg: cfg, began: time.Now(), failed: make(chan error, 4), scrubbed: scrubbed{met: make(chan struct{}, 1)}}
 	defer func() { err = errors.Join(err, n.stop()) }()
 	if err := n.start(ctx); err != nil {
 		return err
@@ -88,6 +88,7 @@ type node struct {
 	writer       *store.Writer
 	refusals     *members.Refusals
 	health       atomic.Pointer[health] // set when everything is assembled
+	space        atomic.Uint32          // of the site's disks: a space
 	scrubbed     scrubbed
 	parts        *parts
 	serving      atomic.Bool // caught up: requests are answered
@@ -140,7 +141,7 @@ func (n *node) start(ctx context.Context) error {
 		return err
 	}
 	for _, loop := range []func(context.Context){
-		n.certificates.Run, n.parts.gate.Run, n.expire, n.reconcile, n.compareClocks, n.disk.Run, n.scrub, n.refusals.Run, n.health.Load().run,
+		n.certificates.Run, n.parts.gate.Run, n.expire, n.reconcile, n.compareClocks, n.disk.Run, n.watchRoom, n.scrub, n.refusals.Run, n.health.Load().run,
 	} {
 		n.inBackground(loop)
 	}
@@ -193,7 +194,7 @@ func (n *node) openState() error {
 // log.
 func (n *node) openLog(ctx context.Context) error {
 	n.disk = disk.New(disk.Config{
-		Dir: n.cfg.Data, MinFree: n.cfg.DiskLow, Reserve: max(n.cfg.DiskReserve, 1), OnLow: n.stepAside, Logger: n.cfg.Logger,
+		Dir: n.cfg.Data, MinFree: n.cfg.DiskLow, Reserve: max(n.cfg.DiskReserve, 1), Logger: n.cfg.Logger,
 	})
 	// It counts connections that come before there is anything to write with.
 	n.refusals = members.NewRefusals(n.cfg.Tenant, n.settings.Node, late{&n.writer}, n.clock.Now, n.cfg.Logger)
@@ -222,7 +223,7 @@ func (n *node) openLog(ctx context.Context) error {
 	}
 	n.onStop(n.consensus.Close)
 	n.onStop(func() error { n.store.StopWaiting(); return nil })
-	n.writer = store.NewWriter(proposer{n.consensus}, n.store)
+	n.writer = store.NewWriter(proposer{n.consensus, n.room}, n.store)
 	return nil
 }
 
@@ -234,6 +235,7 @@ func (n *node) serve(ctx context.Context) error {
 	if err := n.afterRecovery(ctx); err != nil {
 		return err
 	}
+	n.learnTime(ctx)
 	if err := n.introduce(ctx); err != nil {
 		return err
 	}

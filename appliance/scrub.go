@@ -19,6 +19,12 @@ const (
 	// scrubInterval is the time between the end of one reading of everything
 	// that is stored and the start of the next.
 	scrubInterval = 6 * time.Hour
+	// scrubFirst is when a node that started begins to read: what was damaged
+	// while it was down should not wait for hours.
+	scrubFirst = time.Second
+	// scrubAgain is the least time between two readings, however often requests
+	// meet damage that could not be repaired.
+	scrubAgain = time.Minute
 	// scrubRate bounds the reading, in bytes a second, so that requests do not
 	// notice it.
 	scrubRate = 32 << 20
@@ -28,8 +34,10 @@ const (
 
 // scrubbed is what reading everything that is stored came to.
 type scrubbed struct {
-	mu     sync.Mutex
-	damage error // of the last reading; nil = none, or repaired
+	met chan struct{} // a request met damage; holds one
+
+	mu     sync.Mutex // guards damage
+	damage error      // of the last reading; nil = none, or repaired
 }
 
 func (s *scrubbed) set(err error) {
@@ -38,23 +46,42 @@ func (s *scrubbed) set(err error) {
 	s.damage = err
 }
 
+// note looks at the error of an answer: damage that a request met is not left
+// for the next reading.
+func (s *scrubbed) note(err error) {
+	if !errors.Is(err, store.ErrDamaged) {
+		return
+	}
+	select {
+	case s.met <- struct{}{}:
+	default: // it is known
+	}
+}
+
 func (s *scrubbed) check() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.damage
 }
 
-// scrub reads everything that is stored, again and again, and repairs what is
-// damaged from the other members until ctx ends.
+// scrub reads everything that is stored, again and again and whenever a request
+// met damage, and repairs what is damaged from the other members until ctx ends.
 func (n *node) scrub(ctx context.Context) {
-	interval := n.cfg.ScrubInterval
+	next := time.After(scrubFirst)
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(interval):
+		case <-next:
+		case <-n.scrubbed.met:
 		}
 		n.scrubOnce(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(min(scrubAgain, n.cfg.ScrubInterval)):
+		}
+		next = time.After(n.cfg.ScrubInterval)
 	}
 }
 

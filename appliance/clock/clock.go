@@ -180,6 +180,25 @@ func (c *Clock) Offsets(offsets []time.Duration) {
 	c.steer(target, elapsed)
 }
 
+// Set sets the clock by the members' local times, at once and in either
+// direction, and says whether there are enough of them; offsets are those of
+// [Clock.Offsets]. It is for a node that has not told anybody the time yet:
+// with it, Now may go back.
+func (c *Clock) Set(offsets []time.Duration) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.members = 1 + len(offsets); c.members < quorum {
+		return false
+	}
+	c.median = median(offsets)
+	elapsed := c.elapsed()
+	target := time.Duration(c.local.Load()) + c.median
+	c.skew.Store(int64(c.wall().Round(0).Sub(c.anchor.Add(elapsed + target))))
+	c.target = sighting{value: target, since: elapsed, seen: 1}
+	c.course.Store(&course{at: elapsed, from: target, to: target})
+	return true
+}
+
 // watchWall adopts a jump of the wall that has stood for AdoptAfter. The target
 // does not move with it when the cluster sets it: the offsets known so far count
 // from the old local time.

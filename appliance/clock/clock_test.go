@@ -62,6 +62,26 @@ func TestTimePasses(t *testing.T) {
 	}
 }
 
+// A node that starts with a wrong clock is right before it serves, in either
+// direction, if there are enough clocks; what follows goes on from there.
+func TestSetBeforeServing(t *testing.T) {
+	for _, wrong := range []time.Duration{24 * time.Hour, -24 * time.Hour, 100 * time.Millisecond} {
+		m := newMachine(wrong)
+		if m.Set([]time.Duration{-wrong}) || m.error() != wrong {
+			t.Errorf("two clocks set it from %s to %s", wrong, m.error())
+		}
+		if !m.Set([]time.Duration{-wrong, -wrong}) || m.error() != 0 || m.Skew() != wrong || (m.State() != State{3, wrong, -wrong, 0}) {
+			t.Errorf("%s: error %s, %+v", wrong, m.error(), m.State())
+		}
+		for range 10 {
+			m.second(0, 0)
+		}
+		if m.error() != 0 {
+			t.Errorf("%s: error %s after ten seconds", wrong, m.error())
+		}
+	}
+}
+
 // A jump of the wall is told at once and leaves no trace when it is undone.
 func TestShortJumpsDoNotMoveTheClock(t *testing.T) {
 	for _, jump := range []time.Duration{time.Hour, -time.Hour, 40 * 365 * 24 * time.Hour} {

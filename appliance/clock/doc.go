@@ -36,6 +36,7 @@
 //   - further, and now is ahead: it runs at half speed until it is near, after
 //     the same three reports. Going back would break whoever compares two times.
 //
-// A node that starts an hour ahead is therefore right two hours later;
-// [Clock.Health] says so all the while.
+// A node that is found to be an hour ahead is therefore right two hours later;
+// [Clock.Health] says so all the while. A node that starts takes the median at
+// once, in either direction, before it serves: see [Clock.Set].
 package clock
