@@ -1,0 +1,48 @@
+package simd
+
+// kernels is one version of every loop. The exported functions have checked
+// lengths before they call one, except that rows lie in the arena.
+type kernels struct {
+	name string
+	// dots and hammings check each row against limit, the rows in codes, where
+	// they load it, and return how many rows they finished: len(rows) unless a
+	// row was out of range. ahead is how many rows to prefetch in advance, lines
+	// how many cache lines of each.
+	dots     func(out []int32, query []int8, codes []byte, rows []uint32, limit, ahead, lines int) (done int)
+	hammings func(out []uint32, query, codes []uint64, rows []uint32, limit, ahead, lines int) (done int)
+	// dotsLinear finds len(out) rows in codes.
+	dotsLinear func(out []int32, query []int8, codes []byte)
+	dot        func(a, b []float32) float32
+}
+
+var portable = kernels{
+	name:       "portable",
+	dots:       dotsPortable,
+	hammings:   hammingsPortable,
+	dotsLinear: dotsLinearPortable,
+	dot:        dotPortable,
+}
+
+// active is the best version that this processor can run.
+var active = best()
+
+func best() kernels {
+	all := variants()
+	return all[len(all)-1]
+}
+
+const (
+	cacheLine = 64
+	// maxAhead and maxLines bound what is prefetched: beyond about fifty
+	// outstanding lines the processor drops or stalls on further ones.
+	maxAhead  = 12
+	maxLines  = 8
+	inFlight  = 48
+	minsAhead = 2
+)
+
+// plan returns how many rows ahead to prefetch and how many lines of each.
+func plan(rowBytes int) (ahead, lines int) {
+	lines = min((rowBytes+cacheLine-1)/cacheLine, maxLines)
+	return max(minsAhead, min(inFlight/lines, maxAhead)), lines
+}
