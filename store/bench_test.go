@@ -43,7 +43,7 @@ func BenchmarkApplyRecords(b *testing.B) {
 	}
 }
 
-// million is a closed store with a ledger of n entries.
+// filled is the folder of a closed store with a ledger of n entries.
 func filled(b *testing.B, n int) string {
 	b.Helper()
 	dir := b.TempDir()
@@ -107,4 +107,39 @@ func BenchmarkReadMillionEntries(b *testing.B) {
 			}
 		}
 	})
+}
+
+func BenchmarkScrubMillionEntries(b *testing.B) {
+	m := open(b, filled(b, manyEntries))
+	for b.Loop() {
+		report, err := m.Scrub(b.Context(), noPace)
+		if err != nil || len(report.Damaged) > 0 {
+			b.Fatal(report.Damaged, err)
+		}
+		b.SetBytes(report.Bytes)
+	}
+}
+
+// BenchmarkOpenRecords opens a state of 200,000 records, every one checked.
+func BenchmarkOpenRecords(b *testing.B) {
+	dir := b.TempDir()
+	m := open(b, dir)
+	value := make([]byte, 200)
+	for n := range 200 {
+		ops := make([]Op, 1000)
+		for i := range ops {
+			ops[i] = Put(key(fmt.Sprint(n*1000+i)), value)
+		}
+		m.ok(batch(ops...))
+	}
+	if err := m.Close(); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		found, err := inspectFile(m.path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.SetBytes(found.bytes)
+	}
 }

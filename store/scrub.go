@@ -151,7 +151,7 @@ func (s *Store) Scrub(ctx context.Context, pace func(bytes int) error) (ScrubRep
 	for number := uint64(0); err == nil && number < sealed; number++ {
 		err = c.segment(number)
 	}
-	if err == nil && c.last != nil && c.follows != nil && *c.last != *c.follows {
+	if err == nil && len(c.report.Damaged) == 0 && c.follows != nil && *c.last != *c.follows {
 		c.damage(Damage{DamagedState, 0, "the open segment of the ledger does not follow the last sealed one"})
 	}
 	return c.report, err

@@ -149,7 +149,10 @@ func hashIndex(leaves []bookpi.Hash) []byte {
 
 // segmentFile reads a sealed segment. Safe for concurrent use.
 type segmentFile struct {
-	file   *os.File
+	file interface {
+		io.ReaderAt
+		io.Closer
+	}
 	number uint64
 	info   segmentInfo
 	blocks []blockRef
@@ -178,18 +181,22 @@ func openSegment(path string, number uint64, info segmentInfo) (*segmentFile, er
 		return nil, damagedSegment(number, "it cannot be opened: %v", err)
 	}
 	s := &segmentFile{file: file, number: number, info: info}
-	if err := s.readDirectory(); err != nil {
+	stat, err := file.Stat()
+	if err == nil {
+		err = s.readDirectory(stat.Size())
+	}
+	if err != nil {
 		_ = file.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *segmentFile) readDirectory() error {
+func (s *segmentFile) readDirectory(size int64) error {
 	var header [segmentHeader]byte
 	var footer [segmentFooter]byte
-	if stat, err := s.file.Stat(); err != nil || stat.Size() != s.info.size || s.info.size < int64(segmentHeader+segmentFooter) {
-		return damagedSegment(s.number, "it does not have %d bytes", s.info.size)
+	if size != s.info.size || size < int64(segmentHeader+segmentFooter) {
+		return damagedSegment(s.number, "it has %d bytes instead of %d", size, s.info.size)
 	}
 	_, err := s.file.ReadAt(header[:], 0)
 	if err == nil {
@@ -211,12 +218,15 @@ func (s *segmentFile) readDirectory() error {
 		string(header[:8]) != segmentMagic || binary.BigEndian.Uint64(header[8:]) != s.number {
 		return damagedSegment(s.number, "its directory does not have its checksum")
 	}
-	s.layOut(directory, int(blocks))
+	if end := s.layOut(directory, int(blocks)); end+length+segmentFooter != size {
+		return damagedSegment(s.number, "its parts do not fill it")
+	}
 	return nil
 }
 
-// layOut turns the directory, whose checksum holds, into offsets.
-func (s *segmentFile) layOut(directory []byte, blocks int) {
+// layOut turns the directory, whose checksum holds, into offsets. It returns
+// where the last part ends.
+func (s *segmentFile) layOut(directory []byte, blocks int) int64 {
 	offset := int64(segmentHeader)
 	next := func(length, crc uint32) frame {
 		f := frame{offset, length, crc}
@@ -241,6 +251,7 @@ func (s *segmentFile) layOut(directory []byte, blocks int) {
 		directory = directory[8:]
 		s.index[i] = next(indexPageBytes, u32())
 	}
+	return offset
 }
 
 // read returns a checked part of the file.
@@ -257,13 +268,14 @@ func (s *segmentFile) read(f frame) ([]byte, error) {
 
 // block returns the records of the block that holds an entry of the segment.
 func (s *segmentFile) block(entry uint32) ([]Record, error) {
-	i := sort.Search(len(s.blocks), func(i int) bool { return s.blocks[i].first > entry }) - 1
-	raw, err := s.read(s.blocks[max(i, 0)].frame)
+	next := sort.Search(len(s.blocks), func(i int) bool { return s.blocks[i].first > entry })
+	b := s.blocks[max(next-1, 0)]
+	raw, err := s.read(b.frame)
 	if err != nil {
 		return nil, err
 	}
-	records, err := parseBlock(raw, s.number*segmentEntries+uint64(s.blocks[max(i, 0)].first))
-	if err != nil || int(entry-s.blocks[max(i, 0)].first) >= len(records) {
+	records, err := parseBlock(raw, s.number*segmentEntries+uint64(b.first))
+	if err != nil || entry < b.first || int(entry-b.first) >= len(records) {
 		return nil, damagedSegment(s.number, "entry %d is not in its block", entry)
 	}
 	return records, nil

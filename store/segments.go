@@ -24,7 +24,8 @@ const (
 
 // segments is the folder of sealed segments with the files that are open.
 type segments struct {
-	dir string
+	dir   string
+	limit int // of open files
 
 	mu   sync.Mutex // guards what follows, and the fields of the handles
 	open map[uint64]*segmentHandle
@@ -40,7 +41,7 @@ type segmentHandle struct {
 }
 
 func newSegments(dir string) *segments {
-	return &segments{dir: dir, open: map[uint64]*segmentHandle{}}
+	return &segments{dir: dir, limit: maxOpenSegments, open: map[uint64]*segmentHandle{}}
 }
 
 func (s *segments) path(number uint64) string { return filepath.Join(s.dir, segmentName(number)) }
@@ -86,7 +87,7 @@ func (s *segments) evict() {
 			oldest = h
 		}
 	}
-	if len(s.open) >= maxOpenSegments {
+	if len(s.open) >= s.limit {
 		s.forget(oldest)
 	}
 }
