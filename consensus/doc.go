@@ -1,8 +1,8 @@
 // Package consensus replicates a deterministic state machine with Raft.
 //
-// A [Node] owns a durable log. [Node.Propose] appends an opaque command to it and returns what the [StateMachine]
-// answered, once a majority of the members holds the command on disk and this node has applied it in memory. A node
-// alone is a cluster of one member; growing to three or five changes the membership, not the data or the code path.
+// A [Node] owns a durable log. [Node.Propose], on any member, appends an opaque command to it and returns what the
+// [StateMachine] answered, once a majority of the members holds the command on disk and this node has applied it in memory.
+// A node alone is a cluster of one member; growing to three or five changes the membership, not the data or the code path.
 // The algorithm is that of Ongaro and Ousterhout ("In Search of an Understandable Consensus Algorithm", 2014) with
 // pre-vote, as implemented by github.com/hashicorp/raft; this package adds what stands around it.
 //
@@ -11,6 +11,11 @@
 // Waiting commands are put together into a pack: everything that waits, at most [Config.MaxPackCommands] commands or
 // [Config.MaxPackBytes] bytes, with no timer, one pack in flight. A pack is one entry of the Raft log and so costs one
 // fsync however many commands it carries; under load packs grow by themselves and alone a command waits for nobody.
+//
+// Another member than the leader does the same with what waits there, but for the log: it sends one frame to the leader,
+// at most four at a time, and the leader puts the frame's commands into one pack and answers with their place in the log.
+// The member then waits until its own Apply has reached that place and takes the outcomes from it. So what was
+// acknowledged on a member can be read on that member, and outcomes need no encoding.
 //
 // # Guarantees
 //
@@ -31,15 +36,32 @@
 // After [ErrNotLeader], [ErrBusy], [ErrTooLarge] and [ErrClosed] a command has not entered the log and may be sent
 // again, here or elsewhere. After [ErrUncertain], [ErrHalted] and the errors of a context its outcome is unknown: it
 // may have been applied, or may still be. A caller that retries then needs an idempotent command, for example one that
-// carries a request id which the state machine remembers.
+// carries a request id which the state machine remembers. A command that was forwarded is uncertain when the connection to
+// the leader breaks, or another member leads, before the answer; and when a snapshot takes the place of its entry here.
 //
 // # Reads
 //
-// The state machine is read directly, by its owner. [Node.Read] says when: [Local] at once and perhaps stale, [Leader] on a
-// node that leads and has applied all that earlier leaders acknowledged, [Linearizable] after the leader confirmed with a majority that
-// it still leads (the ReadIndex of section 6.4 of Ongaro's thesis, one round for all reads that wait).
+// The state machine is read directly, by its owner. [Node.Read] says when, on every member: [Local] at once and perhaps
+// stale; [Leader] when this member has applied what the leader has; [Linearizable] after the leader, besides, confirmed with
+// a majority that no other leads (the ReadIndex of section 6.4 of Ongaro's thesis). Each is one round for all reads that
+// wait. A round asks the voters for their term, and only answers to questions asked after it began count; a single voter
+// asks nobody.
+//
+// # Members
+//
+// [Node.Add] makes a node a member that gets the log and has no vote; [Node.Promote] gives it one when it has caught up;
+// [Node.Remove] removes it; [Node.Transfer] hands the leadership over. Who should be a member, and whether a majority
+// remains, is for the caller to decide. Every member asks every other each second how it is ([Node.Peers]).
+//
+// # Between members
+//
+// All connections share one [StreamLayer], which encrypts and authenticates them. Their first byte is their purpose: 'R' for
+// Raft's messages, 'C' for the calls of this package, 'F' for files of snapshots. A member has one connection for its calls
+// to each peer, with many in flight (see frame and calls for the format); it is pinged each second while something waits,
+// and given up after three seconds of silence.
 //
 // # Files
 //
-// Dir holds raft.db (log, term and vote, in bbolt) and snapshots/ (one folder per snapshot: meta.json, state.bin).
+// Dir holds wal/ (log, term and vote: package consensus/wal), snapshots/ (one folder per snapshot: package
+// consensus/snapshot) and members.json (the last configuration, for a repair).
 package consensus

@@ -363,7 +363,7 @@ func TestUnreadableEntryHaltsTheNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	entry.Data[len(entry.Data)-1] ^= 1
-	if err := errors.Join(log.StoreLog(&entry), log.Close()); err != nil {
+	if err := errors.Join(log.DeleteRange(last, last), log.StoreLog(&entry), log.Close()); err != nil {
 		t.Fatal(err)
 	}
 
