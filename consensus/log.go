@@ -64,7 +64,5 @@ func covers(log raft.LogStore, applied, index uint64) (bool, error) {
 	return true, nil
 }
 
-// trimStep and openBoltLog are the former names by which tests and Config know the log.
-const trimStep = 512
-
+// openBoltLog is the name by which Config and its tests know openLog.
 var openBoltLog = openLog

@@ -139,6 +139,18 @@ func TestMetaSurvivesDamageToOneRecord(t *testing.T) {
 	}
 }
 
+func TestMetaCutShort(t *testing.T) {
+	for _, size := range []int{0, 10, slotSize, 2*slotSize - 1} {
+		d := newMemDisk()
+		build(t, d, true)
+		d.names[metaName].data = d.names[metaName].data[:size]
+		var damage *DamageError
+		if _, err := Open("", memOptions(d)); !errors.As(err, &damage) || damage.Segment != metaName {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+	}
+}
+
 func TestMissingFilesAreNamed(t *testing.T) {
 	d := newMemDisk()
 	s := build(t, d, true)

@@ -147,8 +147,8 @@ func openMeta(dir folder, p *poison, syncs func()) (*metaFile, error) {
 // load takes the newer of the two records.
 func (m *metaFile) load() error {
 	var b [2 * slotSize]byte
-	if _, err := readFull(m.f, b[:], 0); err != nil {
-		return fmt.Errorf("wal: read meta: %w", err)
+	if n, err := readFull(m.f, b[:], 0); err != nil {
+		return &DamageError{Segment: metaName, Offset: int64(n), Reason: "unreadable: " + err.Error()}
 	}
 	one, ok1 := decodeMeta(b[:slotSize])
 	two, ok2 := decodeMeta(b[slotSize:])
