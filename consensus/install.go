@@ -183,7 +183,7 @@ func (t *installs) prepare(address string, term uint64, request prepareRequest) 
 			case prepareRestoring:
 				heard = time.Now()
 			case prepareOld:
-				t.renew("")
+				t.outgrow()
 				return reply, errOldSnapshot
 			case prepareDamaged:
 				t.mend(request.manifest)
@@ -219,6 +219,15 @@ func (t *installs) mend(manifest []byte) {
 		t.log.Error("a snapshot is damaged and will be replaced", "snapshot", meta.ID, "error", err)
 		t.renew(meta.ID)
 	}
+}
+
+// outgrow takes a snapshot that is one entry longer than the log is now, for a member whose log ends beyond the last one.
+func (t *installs) outgrow() {
+	if err := t.raft.Load().Barrier(barrierTimeout).Error(); err != nil {
+		t.log.Warn("no new snapshot was taken", "error", err)
+		return
+	}
+	t.renew("")
 }
 
 // renew takes a new snapshot, and gives up the one called damaged once there is another.

@@ -244,3 +244,5 @@ func (cutSnapshot) WriteTo(dir string) ([]File, error) {
 }
 
 func (cutSnapshot) Release() {}
+
+func sumOf(data []byte) [32]byte { return sha256.Sum256(data) }

@@ -15,6 +15,8 @@ import (
 // Everything in this member's log becomes part of the state, also entries of which it is not known whether they were committed;
 // what only lost members held is lost. Choose the surviving member with the highest term, and of those the one with the longest
 // log. The new state is written as a snapshot whose configuration has this member only, and the log begins anew behind it.
+//
+// It also helps a cluster of one whose snapshots are lost or damaged: if machine's state and the log are whole, nothing is lost.
 func Recover(cfg Config, machine StateMachine) (err error) {
 	if err := cfg.Validate(); err != nil {
 		return err
@@ -72,6 +74,12 @@ func Recover(cfg Config, machine StateMachine) (err error) {
 // replay brings the machine to the end of the log, and returns the index and term there.
 func replay(cfg Config, machine StateMachine, store LogStore, snapshots *snapshot.Store) (index, term uint64, f *fsm, err error) {
 	current, err := checkHistory(store, snapshots, machine.Applied(), cfg.Logger)
+	var from uint64 // the first entry to look at
+	if errors.Is(err, ErrDamaged) {
+		if from, err = withoutSnapshot(store, snapshots, machine.Applied(), err); err == nil {
+			current = true
+		}
+	}
 	if err != nil {
 		return 0, 0, nil, err
 	}
@@ -96,7 +104,7 @@ func replay(cfg Config, machine StateMachine, store LogStore, snapshots *snapsho
 		return 0, 0, nil, fmt.Errorf("consensus: read the log: %w", err)
 	}
 	index, term = newest.Index, newest.Term
-	for i := newest.Index + 1; i <= last; i++ {
+	for i := max(from, newest.Index+1); i <= last; i++ {
 		var entry raft.Log
 		if err := store.GetLog(i, &entry); err != nil {
 			return 0, 0, nil, fmt.Errorf("consensus: read log entry %d: %w", i, err)
@@ -112,4 +120,21 @@ func replay(cfg Config, machine StateMachine, store LogStore, snapshots *snapsho
 		return 0, 0, nil, errors.New("consensus: nothing to recover: log and snapshots are empty")
 	}
 	return index, term, f, nil
+}
+
+// withoutSnapshot returns the log's first index if state and log are whole without the snapshot that is damaged or missing, else the
+// error that says so.
+func withoutSnapshot(store LogStore, snapshots *snapshot.Store, applied uint64, damage error) (uint64, error) {
+	first, err := store.FirstIndex()
+	if err != nil {
+		return 0, fmt.Errorf("consensus: read the log: %w", err)
+	}
+	last, err := store.LastIndex()
+	if err != nil {
+		return 0, fmt.Errorf("consensus: read the log: %w", err)
+	}
+	if first == 0 || first > applied+1 || last < max(applied, snapshots.Lost()) {
+		return 0, damage
+	}
+	return first, nil
 }

@@ -57,7 +57,7 @@ func Repair(ctx context.Context, cfg Config, machine StateMachine) error {
 	}
 	peers := otherMembers(cfg, snapshots)
 	if cfg.Stream == nil || len(peers) == 0 {
-		return fmt.Errorf("%w, and there is no other member to repair them from: restore a backup", ErrDamaged)
+		return fmt.Errorf("%w, and there is no other member to repair them from: recover this one from its own state, or restore a backup", ErrDamaged)
 	}
 	c := newCalls(newStreams(dialer{cfg.Stream, make(chan struct{})}, cfg.Logger), cfg.Logger)
 	r := &repair{cfg: cfg, machine: machine, snapshots: snapshots, calls: c, peers: peers, log: cfg.Logger}
