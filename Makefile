@@ -1,8 +1,10 @@
-# make run    a one-node appliance that stays up
-# make test   everything that must pass
-# make demo   the whole job on a temporary appliance, under a minute
-# make bench  intents and evidence at 64 clients, memory filled by the demo
-# make build  bin/tamvd, bin/tamvctl, bin/tamvbench
+# make run            a one-node appliance that stays up
+# make test           everything that must pass
+# make demo           the whole job on a temporary site of three nodes, whose leader is killed
+# make test-cluster   faults in a site of real processes; FORM=long for hours of them
+# make bench          intents and evidence at 64 clients, memory filled by the demo
+# make bench-cluster  one node and three beside etcd, Postgres, Redis and rqlite, and the time to fail over
+# make build          bin/tamvd, bin/tamvctl, bin/tamvbench
 
 export CGO_ENABLED = 0
 # The race detector needs cgo; only the tests have it.
@@ -11,7 +13,9 @@ GOFUMPT   = go run mvdan.cc/gofumpt@v0.12.0
 STATIC    = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOBUILD   = go build -trimpath -ldflags='-s -w'
 
-.PHONY: build run demo bench test lint unit cross clean
+.PHONY: build run demo bench bench-cluster test test-cluster lint unit cross clean
+
+FORM ?= short
 
 build:
 	$(GOBUILD) -o bin/ ./cmd/...
@@ -20,12 +24,19 @@ run: build
 	bin/tamvd dev
 
 demo: build
-	./with-appliance.sh bin/tamvctl demo
+	./with-appliance.sh 3 bin/tamvctl demo --nodes 3
 
 bench: build
-	./with-appliance.sh sh -c 'bin/tamvctl demo >/dev/null && bin/tamvbench intent && echo && bin/tamvbench evidence'
+	./with-appliance.sh 1 sh -c 'bin/tamvctl demo >/dev/null && bin/tamvbench intent && echo && bin/tamvbench evidence'
 
-test: lint unit cross demo
+bench-cluster: build
+	cd bench && go build -mod=mod -trimpath -ldflags='-s -w' -o ../bin/tamvpeers ./peers
+	bin/tamvbench cluster && echo && bin/tamvbench failover
+
+test: lint unit cross demo test-cluster
+
+test-cluster:
+	go test ./faults -run TestCluster -form $(FORM) -v -timeout 12h
 
 lint:
 	@test -z "$$($(GOFUMPT) -l .)" || { $(GOFUMPT) -l .; echo 'run gofumpt on these files'; exit 1; }

@@ -2,6 +2,8 @@ package appliance
 
 import (
 	"context"
+	"hash/fnv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -64,11 +66,19 @@ func (n *node) assemble() (*parts, error) {
 	})
 	p.hub = hub.New(hub.Config{
 		Handler: p.server, Authenticator: gate, Rooms: &rooms{n.store, n.writer, now}, Recorder: checkpoints{n.writer}, Now: now,
-		Node: n.settings.Node, Epoch: uint64(now().UnixMilli()),
+		Node: n.settings.Node, Epoch: roomEpoch(n.settings.Node, now()),
 	})
 	n.engines.hub.Store(p.hub)
 	register(registry, n, p)
 	return p, nil
+}
+
+// roomEpoch makes the epochs of this run's rooms differ from those of other runs
+// and other nodes, within the 41 bits that leave a room's epoch exact in JSON.
+func roomEpoch(node string, started time.Time) uint64 {
+	h := fnv.New64a()
+	h.Write([]byte(node))
+	return (uint64(started.UnixMilli()) ^ h.Sum64()) & (1<<41 - 1)
 }
 
 // fresh waits until the state that this node reads is as fresh as asked.

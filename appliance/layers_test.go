@@ -20,7 +20,8 @@ const module = "tamv.internal/tamv"
 // make a build pass.
 var layers = map[string]string{
 	"tap":             "",
-	"vector":          "",
+	"vector":          "vector/*",
+	"vector/*":        "",
 	"consensus/*":     "",
 	"consensus":       "consensus/*",
 	"cluster":         "tap",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"tamv.internal/tamv/consensus"
@@ -104,6 +105,13 @@ func (n *node) raiseVersion(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		n.cfg.Logger.Warn("the cluster version stays", "error", err)
 	}
+}
+
+// counts says whether consensus still counts on a node: one that is being
+// removed has to hear of it.
+func (n *node) counts(id string) bool {
+	c := n.replica.Load()
+	return c != nil && slices.ContainsFunc(c.State().Members, func(m consensus.Member) bool { return m.ID == id })
 }
 
 // introduce writes what a site's first node has to: its own member record, and

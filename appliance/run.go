@@ -85,6 +85,7 @@ type node struct {
 	disk         *disk.Watch
 	link         *cluster.Link
 	consensus    *consensus.Node
+	replica      atomic.Pointer[consensus.Node] // the same, for who may ask before it is open
 	writer       *store.Writer
 	refusals     *members.Refusals
 	health       atomic.Pointer[health] // set when everything is assembled
@@ -199,7 +200,7 @@ func (n *node) openLog(ctx context.Context) error {
 	// It counts connections that come before there is anything to write with.
 	n.refusals = members.NewRefusals(n.cfg.Tenant, n.settings.Node, late{&n.writer}, n.clock.Now, n.cfg.Logger)
 	n.link = cluster.NewLink(cluster.LinkConfig{
-		Authority: n.authority, Certificates: n.certificates, Roster: n.engines.members, Address: n.settings.Advertise,
+		Authority: n.authority, Certificates: n.certificates, Roster: n.engines.members.ForLinks(n.counts), Address: n.settings.Advertise,
 		From: specificIP(n.tcp.Addr()), Now: n.clock.Now, Refused: n.refused,
 	})
 	n.tcp = n.link.Split(limit(n.tcp), n.tlsConfig())
@@ -221,6 +222,7 @@ func (n *node) openLog(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(logError(c.Dir, err), n.link.Close())
 	}
+	n.replica.Store(n.consensus)
 	n.onStop(n.consensus.Close)
 	n.onStop(func() error { n.store.StopWaiting(); return nil })
 	n.writer = store.NewWriter(proposer{n.consensus, n.room}, n.store)

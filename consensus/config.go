@@ -23,7 +23,7 @@ type Config struct {
 	// Report is called when another member asks how this one is, about once a second for each; it must be quick. nil
 	// means the zero Report.
 	Report func() Report
-	// OpenLog opens the log in Dir; nil means a bbolt file. It is the seam for another log and for fault injection.
+	// OpenLog opens the log in Dir; nil means one of package wal. It is the seam for another log and for fault injection.
 	OpenLog func(dir string) (LogStore, error)
 	// Logger receives the node's messages, which never contain commands; nil discards them.
 	Logger *slog.Logger
@@ -130,7 +130,7 @@ func (c Config) withDefaults() Config {
 		c.Wall = c.Clock
 	}
 	if c.OpenLog == nil {
-		c.OpenLog = openBoltLog
+		c.OpenLog = openLog
 	}
 	return c
 }

@@ -63,6 +63,3 @@ func covers(log raft.LogStore, applied, index uint64) (bool, error) {
 	}
 	return true, nil
 }
-
-// openBoltLog is the name by which Config and its tests know openLog.
-var openBoltLog = openLog

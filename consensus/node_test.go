@@ -350,7 +350,7 @@ func TestUnreadableEntryHaltsTheNode(t *testing.T) {
 	mustPropose(t, n, "good")
 	mustClose(t, n)
 
-	log, err := openBoltLog(cfg.Dir)
+	log, err := openLog(cfg.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -399,7 +399,7 @@ func TestLogFailureIsUncertainAndRecovers(t *testing.T) {
 	cfg.HeartbeatTimeout, cfg.ElectionTimeout, cfg.LeaderLeaseTimeout = 20*time.Millisecond, 20*time.Millisecond, 20*time.Millisecond
 	var broken atomic.Bool
 	cfg.OpenLog = func(dir string) (LogStore, error) {
-		log, err := openBoltLog(dir)
+		log, err := openLog(dir)
 		return brokenLog{log, &broken}, err
 	}
 	n := openLeader(t, cfg, openChain(&chainDisk{}))
@@ -436,7 +436,7 @@ func TestOpenRefusesWhatDoesNotBelongTogether(t *testing.T) {
 	}
 	mustClose(t, n)
 
-	log, err := openBoltLog(dir)
+	log, err := openLog(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -463,7 +463,7 @@ func TestOpenRefusesWhatDoesNotBelongTogether(t *testing.T) {
 
 func TestFoundingContinuesAfterACrash(t *testing.T) {
 	cfg := testConfig(t, t.TempDir())
-	log, err := openBoltLog(cfg.Dir)
+	log, err := openLog(cfg.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -94,7 +94,7 @@ func language(args []string, getenv func(string) string) tap.Lang {
 func (a *app) root() *cobra.Command {
 	root := a.group("tamvctl", textRoot,
 		a.identityCommand(), a.intentCommand(), a.memoryCommand(), a.tcepCommand(), a.evidenceCommand(), a.guardianCommand(),
-		a.roomCommand(), a.statusCommand(), a.readyCommand(), a.apiCommand(), a.demoCommand(), a.contextCommand(), a.versionCommand())
+		a.roomCommand(), a.clusterCommand(), a.statusCommand(), a.readyCommand(), a.apiCommand(), a.demoCommand(), a.contextCommand(), a.versionCommand())
 	root.SetOut(a.out)
 	root.SetErr(a.errOut)
 	root.SetUsageTemplate(usageTemplate(root.UsageTemplate(), a.lang))
