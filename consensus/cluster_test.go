@@ -156,12 +156,14 @@ func checkCluster(t *testing.T, members []member) {
 }
 
 func TestThreeNodesOverTCP(t *testing.T) {
-	checkCluster(t, openCluster(t, 3, func(string) StreamLayer {
+	checkCluster(t, openClusterOf(t, 3, func(cfg *Config) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		return tcpStream{l}
+		cfg.Stream = tcpStream{l}
+		// In real time a busy machine must not look like one that is cut off.
+		cfg.HeartbeatTimeout, cfg.ElectionTimeout, cfg.LeaderLeaseTimeout = 10*time.Second, 10*time.Second, 10*time.Second
 	}))
 }
 

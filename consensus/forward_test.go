@@ -394,3 +394,68 @@ func TestHaltedFollowerStillTellsItsStatus(t *testing.T) {
 		}
 	})
 }
+
+// TestForwardErrorsAreHonest holds which failures may be repeated with a command that is not idempotent.
+func TestForwardErrorsAreHonest(t *testing.T) {
+	remote := func(err error) error { return &remoteError{"n2", "text", err} }
+	for _, c := range []struct {
+		from, want error
+	}{
+		{ErrNotLeader, ErrNotLeader},
+		{remote(ErrNotLeader), ErrNotLeader},
+		{remote(ErrBusy), ErrBusy},
+		{remote(ErrTooLarge), ErrTooLarge},
+		{remote(ErrClosed), ErrNotLeader},
+		{remote(errUnknownCall), ErrNotLeader},
+		{fmt.Errorf("%w: no route", errUnreachable), ErrNotLeader},
+		{ErrClosed, ErrClosed},
+		{remote(ErrHalted), ErrUncertain},
+		{remote(ErrUncertain), ErrUncertain},
+		{remote(errRemote), ErrUncertain},
+		{errBroken, ErrUncertain},
+		{context.Canceled, ErrUncertain},
+	} {
+		got := forwardError(c.from)
+		if !errors.Is(got, c.want) {
+			t.Errorf("%v became %v", c.from, got)
+		}
+		if c.want == ErrUncertain && (errors.Is(got, ErrHalted) || errors.Is(got, context.Canceled)) {
+			t.Errorf("%v became %v, which is not about this node or this caller", c.from, got)
+		}
+	}
+}
+
+func TestRemovedMemberIsNotServed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newNetwork()
+		members := openCluster(t, 3, func(id string) StreamLayer { return w.listen(id) })
+		leader, followers := leaderOf(t, members)
+		gone := followers[0]
+		w.isolate(gone.cfg.ID, true) // so that it does not get the entry that removes it
+		mustRemove(t, members, gone.cfg.ID)
+		w.isolate(gone.cfg.ID, false)
+		_, err := leader.forwarded(t.Context(), appendForward(gone.cfg.ID, [][]byte{[]byte("x")}))
+		if !errors.Is(err, ErrNotLeader) {
+			t.Errorf("commands of a removed member: %v", err)
+		}
+		if _, err := leader.tellReadPoint(t.Context(), appendBytes([]byte{byte(Linearizable)}, gone.cfg.ID)); !errors.Is(err, ErrNotLeader) {
+			t.Errorf("a read of a removed member: %v", err)
+		}
+		for name, body := range map[string][]byte{
+			"empty": nil, "no commands": appendForward("n1", nil), "cut": appendForward("n1", [][]byte{[]byte("xyz")})[:8],
+			"a long id": appendForward(strings.Repeat("n", maxID+1), [][]byte{nil}),
+		} {
+			if _, err := leader.forwarded(t.Context(), body); !errors.Is(err, errCall) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		for _, body := range [][]byte{nil, {1}, appendBytes([]byte{9}, leader.cfg.ID), appendBytes([]byte{byte(Local)}, leader.cfg.ID)} {
+			if _, err := leader.tellReadPoint(t.Context(), body); !errors.Is(err, errCall) {
+				t.Errorf("read %x: %v", body, err)
+			}
+		}
+		if _, err := leader.transferred(t.Context(), []byte{0}); !errors.Is(err, errCall) {
+			t.Errorf("transfer: %v", err)
+		}
+	})
+}
