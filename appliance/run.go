@@ -36,6 +36,9 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	for attempt := 1; ; attempt++ {
 		err := runOnce(ctx, cfg)
+		if errors.Is(err, errRestart) && ctx.Err() == nil && attempt <= maxRepairs {
+			continue
+		}
 		if !errors.Is(err, store.ErrDamaged) || ctx.Err() != nil || attempt > maxRepairs {
 			return err
 		}

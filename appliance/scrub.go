@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"tamv.internal/tamv/consensus"
 	"tamv.internal/tamv/store"
 	"tamv.internal/tamv/tap"
 )
@@ -108,9 +109,24 @@ func (n *node) scrubOnce(ctx context.Context) {
 		left = tap.Wrap("appliance.scrub", tap.Unavailable, left, "stored data is damaged and not repaired: %v", left)
 	}
 	n.scrubbed.set(left)
-	if err := n.consensus.Verify(ctx, pace); err != nil && ctx.Err() == nil {
-		n.fail(err) // the repair of a log needs a start
+	if err := n.consensus.Scrub(ctx, pace); err != nil && ctx.Err() == nil {
+		n.damagedLog(err)
 	}
+}
+
+// errRestart ends a run that has to begin anew.
+var errRestart = errors.New("appliance: the log is repaired on the next start")
+
+// damagedLog deals with a log or a snapshot that is not as it was written. The
+// other members repair it when this node starts; where there are none, what is
+// damaged is not needed until then, so the node goes on and says so.
+func (n *node) damagedLog(err error) {
+	n.cfg.Logger.Error("the log or a snapshot is damaged", "error", err)
+	if errors.Is(err, consensus.ErrDamaged) && len(n.consensus.State().Members) > 1 {
+		n.fail(fmt.Errorf("%w: %w", errRestart, err))
+		return
+	}
+	n.scrubbed.set(tap.Wrap("appliance.scrub", tap.Unavailable, err, "the log or a snapshot is damaged; take a copy of this node's folder before it is restarted"))
 }
 
 // repair brings one damaged thing back.
