@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -185,6 +186,9 @@ func TestReceiverDiesAndGoesOn(t *testing.T) {
 	address := meter.Addr().String()
 	pulled := int64(0)
 	for life := range 5 {
+		if life == 3 {
+			second.chain.restoreErr = errors.New("the process dies here")
+		}
 		n, err := Open(second.cfg, second.chain)
 		if err != nil {
 			t.Fatalf("life %d: %v", life, err)
@@ -203,7 +207,6 @@ func TestReceiverDiesAndGoesOn(t *testing.T) {
 			meter.mu.Unlock()
 			<-died
 		case life == 3: // when the snapshot is there and does not replace the state yet
-			second.chain.restoreErr = errors.New("the process dies here")
 			<-n.Halted()
 		default:
 			awaitEntries(t, first, second)
@@ -354,6 +357,65 @@ func TestPlaceOfASnapshot(t *testing.T) {
 	if got, err := i.place(newest.Index, newest.Term); got != prepareRestoring || err != nil {
 		t.Errorf("while it is restored: %v, %v", got, err)
 	}
+}
+
+func TestPrepareGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newNetwork()
+		first := openFirst(t, w.listen("n1"), 0, 0)
+		term, last := first.State().Term, first.State().LastIndex
+		peer := newCalls(newStreams(w.listen("x"), first.cfg.Logger), first.cfg.Logger)
+		defer peer.close()
+		request := prepareRequest{index: 5, term: 1, from: []string{"n1"}, manifest: []byte("m")}
+		answers := func(replies ...prepareReply) callHandler {
+			return func(context.Context, []byte) ([]byte, error) {
+				r := replies[0]
+				if len(replies) > 1 {
+					replies = replies[1:]
+				}
+				<-time.After(prepareWait)
+				return r.encode(), nil
+			}
+		}
+		working := make([]prepareReply, 30)
+		for i := range working {
+			working[i].bytes = int64(i)
+		}
+		for name, test := range map[string]struct {
+			term   uint64
+			answer callHandler
+			want   error
+			within time.Duration
+		}{
+			"no such call":       {term, nil, errUnknownCall, time.Second},
+			"silence":            {term, func(ctx context.Context, _ []byte) ([]byte, error) { <-ctx.Done(); return nil, ctx.Err() }, errNoProgress, 12 * time.Second},
+			"malformed":          {term, func(context.Context, []byte) ([]byte, error) { return []byte{1}, nil }, errCall, 11 * time.Second},
+			"refusal":            {term, func(context.Context, []byte) ([]byte, error) { return nil, ErrHalted }, ErrHalted, 11 * time.Second},
+			"no progress":        {term, answers(prepareReply{bytes: 7}), errNoProgress, 13 * time.Second},
+			"slow but sure":      {term, answers(append(working, prepareReply{state: prepareReady})...), nil, 32 * time.Second},
+			"a long restoration": {term, answers(append(make([]prepareReply, 1), prepareReply{state: prepareRestoring}, prepareReply{state: prepareInstalled})...), nil, 5 * time.Second},
+			"entries beyond":     {term, answers(prepareReply{state: prepareOld}), errOldSnapshot, 3 * time.Second},
+			"damage":             {term, answers(prepareReply{state: prepareDamaged}), errBadFile, 3 * time.Second},
+			"another leader":     {term - 1, answers(prepareReply{}), ErrNotLeader, 3 * time.Second},
+		} {
+			peer.handle(callPrepare, test.answer)
+			begin := time.Now()
+			if _, err := first.installs.prepare("x", test.term, request); !errors.Is(err, test.want) {
+				t.Errorf("%s: error %v", name, err)
+			}
+			if took := time.Since(begin); took > test.within {
+				t.Errorf("%s: took %v", name, took)
+			}
+		}
+		// The member that had entries beyond the snapshot is offered a longer one next.
+		if newest, err := newestSnapshot(first.installs.snapshots); err != nil || newest.Index <= last {
+			t.Errorf("the newest snapshot is at %d, the log ended at %d: %v", newest.Index, last, err)
+		}
+		mustClose(t, first.Node)
+		if _, err := first.installs.prepare("x", term, request); !errors.Is(err, ErrClosed) {
+			t.Errorf("after Close: %v", err)
+		}
+	})
 }
 
 func TestHeldLog(t *testing.T) {
