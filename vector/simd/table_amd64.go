@@ -1,8 +1,63 @@
 package simd
 
-// variants returns the versions this processor can run, the fastest last.
-func variants() []kernels { return []kernels{portable} }
+import "golang.org/x/sys/cpu"
 
-// Prefetch asks the processor to bring the first cache lines of words, at most
-// four, into its cache, for use shortly. It never faults and changes no result.
-func Prefetch(words []uint32) {}
+// variants returns the versions this processor can run, the fastest last. Each
+// differs from the one before in the loops that a further instruction set
+// improves.
+func variants() []kernels {
+	all := []kernels{portable}
+	x86 := &cpu.X86
+	if !x86.HasAVX2 {
+		return all
+	}
+	k := kernels{
+		name:       "avx2",
+		dots:       dotsAVX2,
+		dotsLinear: dotsLinearAVX2,
+		hammings:   hammingsAVX2,
+		dot:        dotAVX2,
+	}
+	all = append(all, k)
+	if !x86.HasAVX512F {
+		return all
+	}
+	k.name, k.dot = "avx512f", dotAVX512
+	if x86.HasAVX512VNNI {
+		k.name, k.dots, k.dotsLinear = k.name+"+avx512vnni", dotsAVX512, dotsLinearAVX512
+	}
+	if x86.HasAVX512VPOPCNTDQ {
+		k.name, k.hammings = k.name+"+avx512vpopcntdq", hammingsAVX512
+	}
+	return append(all, k)
+}
+
+//go:noescape
+func dotsAVX2(out []int32, query []int8, codes []byte, rows []uint32, limit, ahead, lines int) (done int)
+
+//go:noescape
+func dotsAVX512(out []int32, query []int8, codes []byte, rows []uint32, limit, ahead, lines int) (done int)
+
+//go:noescape
+func dotsLinearAVX2(out []int32, query []int8, codes []byte)
+
+//go:noescape
+func dotsLinearAVX512(out []int32, query []int8, codes []byte)
+
+//go:noescape
+func hammingsAVX2(out []uint32, query, codes []uint64, rows []uint32, limit, ahead, lines int) (done int)
+
+//go:noescape
+func hammingsAVX512(out []uint32, query, codes []uint64, rows []uint32, limit, ahead, lines int) (done int)
+
+//go:noescape
+func dotAVX2(a, b []float32) float32
+
+//go:noescape
+func dotAVX512(a, b []float32) float32
+
+// Prefetch asks the processor to bring the first three cache lines of words into
+// its cache, for use shortly. It never faults and changes no result.
+//
+//go:noescape
+func Prefetch(words []uint32)
