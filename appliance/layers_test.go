@@ -44,7 +44,7 @@ var layers = map[string]string{
 	"model/train/*":   "model model/*",
 	"appliance/*":     "tap store",
 	"appliance":       "*",
-	"faults":          "tap tap/client store/bookpi",
+	"faults":          "tap tap/client store/bookpi appliance/disk",
 	"docs/manual":     "",
 	".ci/coverage":    "",
 	"cmd/tamvd":       "appliance tap tap/client",
