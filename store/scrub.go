@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -370,28 +369,4 @@ func (t txTiles) Tile(level uint8, index uint64) ([]bookpi.Hash, error) {
 		hashes[i] = bookpi.Hash(raw[i*bookpi.HashSize:])
 	}
 	return hashes, err
-}
-
-// RepairSegment replaces a damaged segment by what r gives, when that has the
-// recorded hash; else it changes nothing.
-func (s *Store) RepairSegment(number uint64, r io.Reader) error {
-	info, err := s.sealed(number)
-	if err != nil {
-		return err
-	}
-	path, err := s.segments.receive(number, info, r)
-	if err != nil {
-		return err
-	}
-	s.mu.RLock() // a restore must not put another segment there meanwhile
-	defer s.mu.RUnlock()
-	if number >= uint64(len(s.ledger.sealed)) || s.ledger.sealed[number] != info {
-		return errors.Join(tap.E("store.repair", tap.Conflict, "the state was replaced meanwhile"), os.Remove(path))
-	}
-	err = errors.Join(os.Rename(path, s.segments.path(number)), syncDir(s.segments.dir))
-	s.segments.replaced(number)
-	if err != nil {
-		return tap.Wrap("store.repair", tap.Unavailable, err, "segment %d cannot be put into place", number)
-	}
-	return nil
 }

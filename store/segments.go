@@ -129,10 +129,10 @@ func (s *segments) seal(number uint64, blocks iter.Seq2[[]byte, error]) (segment
 	if err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = errors.Join(os.Rename(path+partialSuffix, path), syncDir(s.dir))
+	if err = errors.Join(err, f.Close()); err != nil {
+		return info, errors.Join(err, os.Remove(f.Name())) // a full disk needs the room
 	}
-	return info, err
+	return info, errors.Join(os.Rename(f.Name(), path), syncDir(s.dir))
 }
 
 // receive writes what r gives to a file of the folder and checks that it is
@@ -144,7 +144,9 @@ func (s *segments) receive(number uint64, info segmentInfo, r io.Reader) (path s
 	}
 	sum := sha256.New()
 	n, err := io.Copy(io.MultiWriter(f, sum), io.LimitReader(r, info.size+1))
-	if err == nil && (n != info.size || [sha256.Size]byte(sum.Sum(nil)) != info.sum) {
+	if err != nil {
+		err = tap.Wrap("store.repair", tap.Unavailable, err, "segment %d did not arrive", number)
+	} else if n != info.size || [sha256.Size]byte(sum.Sum(nil)) != info.sum {
 		err = damagedSegment(number, "what came for it does not have its hash")
 	}
 	if err == nil {

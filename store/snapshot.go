@@ -185,17 +185,19 @@ func (s *Store) Part(sum [sha256.Size]byte) (*os.File, error) {
 func (s *Store) Restore(dir string) error {
 	s.flushMu.Lock()
 	defer s.flushMu.Unlock()
+	s.mu.RLock()
+	known, closed := s.ledger.sealed, s.closed
+	s.mu.RUnlock()
+	if closed {
+		return tap.E("store.restore", tap.Unavailable, "the store is closed")
+	}
 	incoming := s.path + incomingSuffix
 	found, err := assemble(dir, incoming)
 	if err == nil {
-		s.mu.RLock()
-		known := s.ledger.sealed
-		s.mu.RUnlock()
 		err = s.segments.stage(dir, found.segments, known)
 	}
 	if err != nil {
-		_ = os.Remove(incoming)
-		return err
+		return errors.Join(err, os.Remove(incoming), s.segments.settle(known))
 	}
 	if err := s.install(incoming); err != nil {
 		return tap.Wrap("store.restore", tap.Unavailable, err, "the snapshot cannot be installed")
