@@ -2,7 +2,6 @@ package bookpi
 
 import (
 	"context"
-	"encoding/json"
 	"strings"
 
 	"tamv.internal/tamv/pods"
@@ -26,27 +25,35 @@ type appendReply struct {
 }
 
 // append records what a client testifies. It is the busiest call of the
-// appliance: one parse, one entry, no reads.
+// appliance: no value is made of the body, one entry, no reads.
 func (p *Pod) append(_ context.Context, c *pods.Call) (*pods.Result, error) {
-	var in struct {
-		Action  string          `json:"action"`
-		Outcome string          `json:"outcome"`
-		Data    json.RawMessage `json:"data"` // keeps its bytes as they came
+	members, err := pods.Members(c.Body)
+	if err != nil {
+		return nil, err
 	}
-	if err := json.Unmarshal(c.Body, &in); err != nil {
-		return nil, tap.Wrap("bookpi.append", tap.Invalid, err, "the body is no evidence")
+	var action, outcome string
+	var data []byte // keeps its bytes as they came
+	for i := range members {
+		switch m := &members[i]; string(m.Name) {
+		case "action":
+			action, _ = m.Text()
+		case "outcome":
+			outcome, _ = m.Text()
+		case "data":
+			data = m.Value
+		}
 	}
-	if len(in.Data) > MaxData {
+	if len(data) > MaxData {
 		return nil, tap.E("bookpi.append", tap.Invalid, "the data is longer than %d bytes", MaxData).WithCode("too_large")
 	}
-	if isReserved(in.Action) {
+	if isReserved(action) {
 		return nil, tap.E("bookpi.append", tap.Invalid, "actions that begin with this prefix are recorded by the appliance itself").
 			WithCode("action").WithDetail("reserved", reserved)
 	}
 	reply := &appendReply{}
 	return &pods.Result{
 		Body:     reply,
-		Evidence: []store.Evidence{{Actor: c.Actor(), Action: in.Action, Outcome: in.Outcome, Payload: in.Data}},
+		Evidence: []store.Evidence{{Actor: c.Actor(), Action: action, Outcome: outcome, Payload: data}},
 		Receipted: func(r store.Receipt) {
 			reply.Position, reply.EvidenceHash, reply.Receipt = r.Position, r.Leaf, &r
 		},
