@@ -15,6 +15,23 @@ import (
 // keyTerm is the name under which Raft keeps its term in the stable store.
 var keyTerm = []byte("CurrentTerm")
 
+// history is what a member was before it starts.
+type history struct {
+	store     LogStore
+	snapshots *snapshot.Store
+	current   bool // the machine's state needs nothing of the newest snapshot
+}
+
+// openHistory opens the snapshots and checks that they, the log and the state belong together.
+func openHistory(cfg Config, store LogStore, machine StateMachine) (h history, err error) {
+	h.store = store
+	if h.snapshots, err = snapshot.OpenStore(cfg.Dir, cfg.RetainSnapshots, cfg.Logger); err != nil {
+		return h, fmt.Errorf("consensus: open the snapshots: %w", err)
+	}
+	h.current, err = checkHistory(store, h.snapshots, machine.Applied(), cfg.Logger)
+	return h, err
+}
+
 // checkHistory compares the state with the log and the snapshots before Raft runs on them. It reports whether the state needs
 // nothing of the newest snapshot; otherwise that snapshot was verified. It sets damaged snapshots aside and goes on with an
 // older one, if the log reaches back to it. It returns ErrMismatch where going on would silently lose or repeat commands, and

@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-
-	"tamv.internal/tamv/consensus/snapshot"
 )
 
 // Node is one member of a cluster. Its methods are safe for concurrent use.
@@ -55,8 +53,8 @@ type Node struct {
 // holds beyond machine.Applied as soon as a leader confirms it. A member that is its cluster's only voter elects itself
 // at once, without waiting for a timeout.
 //
-// It returns ErrLocked if another process uses Dir and ErrMismatch if machine, log and snapshots contradict each other.
-// The caller closes machine's own resources after Close.
+// It returns ErrLocked if another process uses Dir, ErrMismatch if machine, log and snapshots contradict each other, and
+// ErrDamaged if Repair can help; then cfg.Stream was not used and stays open. The caller closes machine's own resources after Close.
 func Open(cfg Config, machine StateMachine) (*Node, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -69,25 +67,22 @@ func Open(cfg Config, machine StateMachine) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	h, err := openHistory(cfg, store, machine)
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
 	c := newCalls(newStreams(cfg.Stream, cfg.Logger), cfg.Logger)
-	n, err := start(cfg, machine, store, c)
+	n, err := start(cfg, machine, h, c)
 	if err != nil {
 		return nil, errors.Join(err, c.close(), store.Close())
 	}
 	return n, nil
 }
 
-// start runs Raft over an open log.
-func start(cfg Config, machine StateMachine, store LogStore, c *calls) (*Node, error) {
+// start runs Raft over a history.
+func start(cfg Config, machine StateMachine, h history, c *calls) (*Node, error) {
 	logger := newHCLogger(cfg.Logger)
-	snapshots, err := snapshot.OpenStore(cfg.Dir, cfg.RetainSnapshots, cfg.Logger)
-	if err != nil {
-		return nil, fmt.Errorf("consensus: open the snapshots: %w", err)
-	}
-	current, err := checkHistory(store, snapshots, machine.Applied(), cfg.Logger)
-	if err != nil {
-		return nil, err
-	}
+	store, snapshots := h.store, h.snapshots
 	f, err := newFSM(machine, snapshots, cfg.SnapshotBytes)
 	if err != nil {
 		return nil, err
@@ -110,7 +105,7 @@ func start(cfg Config, machine StateMachine, store LogStore, c *calls) (*Node, e
 	rc.ElectionTimeout = cfg.ElectionTimeout
 	rc.LeaderLeaseTimeout = cfg.LeaderLeaseTimeout
 	rc.CommitTimeout = commitTimeout
-	rc.NoSnapshotRestoreOnStart = current
+	rc.NoSnapshotRestoreOnStart = h.current
 	rc.NoLegacyTelemetry = true
 	// A removed member must keep answering, with ErrNotLeader: the packer relies on Raft outliving it.
 	rc.ShutdownOnRemove = false
