@@ -6,6 +6,8 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -18,11 +20,51 @@ type hclogger struct {
 	slog    *slog.Logger
 	name    string
 	implied []any
+	repeats *repeats
 }
 
 // newHCLogger returns a bridge whose messages carry the attribute component=raft.
 func newHCLogger(l *slog.Logger) hclog.Logger {
-	return hclogger{slog: l.With("component", "raft"), name: "raft"}
+	return hclogger{slog: l.With("component", "raft"), name: "raft", repeats: &repeats{last: map[string]time.Time{}}}
+}
+
+const (
+	// repeatAfter is how long a complaint of Raft about a member is not repeated: it makes several a second about one that is
+	// away, which Node.Peers tells better.
+	repeatAfter = 10 * time.Second
+	// maxRepeats bounds the complaints that are remembered.
+	maxRepeats = 256
+)
+
+// repeats remembers when a complaint was logged last.
+type repeats struct {
+	mu   sync.Mutex
+	last map[string]time.Time // by message and member
+}
+
+// fresh says whether a complaint is to be logged, and notes that it is.
+func (r *repeats) fresh(complaint string) bool {
+	now := time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if at, known := r.last[complaint]; known && now.Sub(at) < repeatAfter {
+		return false
+	}
+	if len(r.last) >= maxRepeats {
+		clear(r.last)
+	}
+	r.last[complaint] = now
+	return true
+}
+
+// aboutMember returns what makes a message a complaint about one member, "" if it is none.
+func aboutMember(msg string, args []any) string {
+	for i := 0; i+1 < len(args); i += 2 {
+		if key := args[i]; key == "peer" || key == "target" || key == "server-id" {
+			return fmt.Sprint(msg, args[i+1])
+		}
+	}
+	return ""
 }
 
 // slogLevel maps a level; hclog's "off" is above everything, "none" means info.
@@ -50,6 +92,12 @@ func (h hclogger) enabled(l hclog.Level) bool {
 // Log implements hclog.Logger.
 func (h hclogger) Log(level hclog.Level, msg string, args ...any) {
 	if h.enabled(level) {
+		if complaint := aboutMember(msg, args); complaint != "" && level >= hclog.Warn {
+			// That a member is away is nothing that this one did wrong.
+			if level = hclog.Warn; !h.repeats.fresh(complaint) {
+				return
+			}
+		}
 		h.slog.Log(context.Background(), slogLevel(level), msg, slogArgs(args)...)
 	}
 }
@@ -83,7 +131,7 @@ func (h hclogger) Name() string       { return h.name }
 
 func (h hclogger) With(args ...any) hclog.Logger {
 	implied := append(append([]any(nil), h.implied...), args...)
-	return hclogger{slog: h.slog.With(slogArgs(args)...), name: h.name, implied: implied}
+	return hclogger{slog: h.slog.With(slogArgs(args)...), name: h.name, implied: implied, repeats: h.repeats}
 }
 
 func (h hclogger) Named(name string) hclog.Logger { return h.ResetNamed(h.name + "." + name) }

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -61,4 +63,33 @@ func TestLoggerBridge(t *testing.T) {
 	if _, err := child.StandardWriter(nil).Write([]byte("line\n")); err != nil || slogLevel(hclog.Off) <= slog.LevelError {
 		t.Error(err)
 	}
+}
+
+// What Raft says about a member that is away is logged once in a while, as a warning; about another one, or something else, at once.
+func TestLoggerDoesNotRepeatItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		l := newHCLogger(slog.New(slog.NewTextHandler(&out, nil)))
+		for range 100 {
+			l.Error("failed to heartbeat to", "peer", "n2:7443", "error", "refused")
+			l.Error("failed to heartbeat to", "peer", "n3:7443", "error", "refused")
+		}
+		<-time.After(repeatAfter)
+		l.With("a", 1).Error("failed to heartbeat to", "peer", "n2:7443", "error", "refused")
+		if text := out.String(); strings.Count(text, "n2:7443") != 2 || strings.Count(text, "n3:7443") != 1 || strings.Contains(text, "ERROR") {
+			t.Errorf("logged %s", text)
+		}
+		out.Reset()
+		l.Error("failed to take snapshot", "error", "a")
+		l.Error("failed to take snapshot", "error", "a")
+		if strings.Count(out.String(), "ERROR") != 2 {
+			t.Errorf("logged %s", out.String())
+		}
+		for i := range 2 * maxRepeats {
+			l.Warn("away", "peer", i)
+		}
+		if n := len(l.(hclogger).repeats.last); n > maxRepeats {
+			t.Errorf("%d complaints are remembered", n)
+		}
+	})
 }
