@@ -63,11 +63,11 @@ var (
 // Open says whether the breaker refuses calls now.
 func (g *Guard) Open() bool { return g.breaker.State() == gobreaker.StateOpen }
 
-// guarded runs fn within the guard's budget. A pod that does not return in
-// time is abandoned: its result is dropped, the caller gets Timeout. A panic
-// is an Internal error of that pod, not the end of the process.
+// guarded runs fn within the guard's budget and behind its breaker. A pod that
+// does not return in time is abandoned: its result is dropped, the caller gets
+// Timeout.
 func guarded[T any](ctx context.Context, g *Guard, fn func(context.Context) (T, error)) (T, error) {
-	out, err := g.breaker.Execute(func() (any, error) {
+	return behind(g, func() (zero T, _ error) {
 		ctx, cancel := context.WithTimeoutCause(ctx, g.budget, errBudget)
 		defer cancel()
 		type answer struct {
@@ -76,12 +76,7 @@ func guarded[T any](ctx context.Context, g *Guard, fn func(context.Context) (T, 
 		}
 		done := make(chan answer, 1)
 		go func() {
-			defer func() {
-				if p := recover(); p != nil {
-					done <- answer{err: tap.Wrap(g.name, tap.Internal, fmt.Errorf("panic: %v\n%s", p, debug.Stack()), "the pod failed")}
-				}
-			}()
-			value, err := fn(ctx)
+			value, err := contained(g, func() (T, error) { return fn(ctx) })
 			done <- answer{value, err}
 		}()
 		select {
@@ -89,20 +84,39 @@ func guarded[T any](ctx context.Context, g *Guard, fn func(context.Context) (T, 
 			if a.err == nil || ctx.Err() == nil {
 				return a.value, a.err
 			}
-			return nil, g.interrupted(ctx)
+			return zero, g.interrupted(ctx)
 		case <-ctx.Done():
-			return nil, g.interrupted(ctx)
+			return zero, g.interrupted(ctx)
 		}
 	})
-	var zero T
+}
+
+// contained makes a panic an Internal error of the pod, not the end of the
+// process.
+func contained[T any](g *Guard, fn func() (T, error)) (value T, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = tap.Wrap(g.name, tap.Internal, fmt.Errorf("panic: %v\n%s", p, debug.Stack()), "the pod failed")
+		}
+	}()
+	return fn()
+}
+
+// behind runs fn unless the breaker is open, and tells the breaker how it went.
+func behind[T any](g *Guard, fn func() (T, error)) (value T, err error) {
+	_, err = g.breaker.Execute(func() (any, error) {
+		var err error
+		value, err = fn()
+		return nil, err
+	})
 	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
-		return zero, tap.Wrap(g.name, tap.Unavailable, err, "pod %s failed repeatedly and rests", g.name).
+		err = tap.Wrap(g.name, tap.Unavailable, err, "pod %s failed repeatedly and rests", g.name).
 			WithCode("breaker_open").WithRetryAfter(breakerCooldown)
 	}
 	if err != nil {
+		var zero T
 		return zero, err
 	}
-	value, _ := out.(T)
 	return value, nil
 }
 
@@ -117,6 +131,13 @@ func (g *Guard) interrupted(ctx context.Context) error {
 // Run calls a route of the guarded pod.
 func (g *Guard) Run(ctx context.Context, run Func, c *Call) (*Result, error) {
 	return guarded(ctx, g, func(ctx context.Context) (*Result, error) { return run(ctx, c) })
+}
+
+// RunBrief calls a brief route of the guarded pod, on the caller's goroutine.
+func (g *Guard) RunBrief(ctx context.Context, run Func, c *Call) (*Result, error) {
+	return behind(g, func() (*Result, error) {
+		return contained(g, func() (*Result, error) { return run(ctx, c) })
+	})
 }
 
 // RunIntent calls the guarded pod's part of an intent.

@@ -214,3 +214,51 @@ func TestRunIntent(t *testing.T) {
 		t.Errorf("budget %s", g.budget)
 	}
 }
+
+// A brief call is the caller's own goroutine, and to the breaker a call like
+// any other.
+func TestBriefCallsStayOnTheirGoroutine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := guardOf(time.Millisecond)
+		type mark struct{}
+		ctx := context.WithValue(t.Context(), mark{}, "the caller's")
+		result, err := g.RunBrief(ctx, func(ctx context.Context, c *Call) (*Result, error) {
+			_, bounded := ctx.Deadline()
+			if bounded || ctx.Value(mark{}) == nil {
+				t.Error("it has a context of its own")
+			}
+			<-time.After(time.Second) // nobody gives up on it
+			return &Result{Body: c.Tenant}, nil
+		}, &Call{Tenant: "site"})
+		if err != nil || result.Body != "site" {
+			t.Errorf("%v, %v", result, err)
+		}
+		result, err = g.RunBrief(ctx, func(context.Context, *Call) (*Result, error) { panic("defect") }, &Call{})
+		if result != nil || !tap.IsKind(err, tap.Internal) {
+			t.Errorf("a panic: %v, %v", result, err)
+		}
+		for range breakerFailures {
+			_, _ = g.RunBrief(ctx, answering(errIll), &Call{})
+		}
+		if _, err := g.RunBrief(ctx, answering(nil), &Call{}); codeOf(err) != "breaker_open" {
+			t.Errorf("after failures: %v", err)
+		}
+	})
+}
+
+func BenchmarkRun(b *testing.B) {
+	g := guardOf(0)
+	run := func(context.Context, *Call) (*Result, error) { return nil, nil }
+	ctx, cancel := context.WithTimeout(b.Context(), time.Hour)
+	defer cancel()
+	for name, guarded := range map[string]func(context.Context, Func, *Call) (*Result, error){"guarded": g.Run, "brief": g.RunBrief} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := guarded(ctx, run, nil); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

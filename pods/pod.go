@@ -47,7 +47,10 @@ type Route struct {
 	// AboutNode marks a GET whose answer is about the node that is asked and
 	// not about the replicated state: it has no consistency.
 	AboutNode bool
-	Run       Func
+	// Brief marks a Run that waits for nothing and ends within microseconds: it
+	// needs no budget, so a busy route is spared a goroutine and a timer per call.
+	Brief bool
+	Run   Func
 }
 
 // DefaultBodyLimit bounds a request body unless its route says otherwise.

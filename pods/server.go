@@ -178,7 +178,7 @@ func (s *Server) runAndCommit(ctx context.Context, row *Row, call *Call, fingerp
 	for attempt := 1; ; attempt++ {
 		call.Now = s.now()
 		before := s.view.Clock()
-		result, err := s.guards[row.Pod].Run(ctx, row.Run, call)
+		result, err := s.run(ctx, row, call)
 		if attempt == 1 && stale(row, result, err) && s.fresh(ctx, FromLeader) == nil && s.view.Clock() != before {
 			continue // it may have missed what another node had just acknowledged
 		}
@@ -223,6 +223,13 @@ func stale(row *Row, result *Result, err error) bool {
 	}
 	kind := tap.KindOf(err)
 	return kind == tap.NotFound || kind == tap.Conflict || kind == tap.Forbidden
+}
+
+func (s *Server) run(ctx context.Context, row *Row, call *Call) (*Result, error) {
+	if row.Brief {
+		return s.guards[row.Pod].RunBrief(ctx, row.Run, call)
+	}
+	return s.guards[row.Pod].Run(ctx, row.Run, call)
 }
 
 // ErrReplayed is the refusal of a signature that was used before.

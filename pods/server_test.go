@@ -242,3 +242,23 @@ func TestWatch(t *testing.T) {
 		t.Errorf("watched %v", b.ended)
 	}
 }
+
+func TestBriefRoutesHaveNoBudget(t *testing.T) {
+	bounded := map[bool]bool{}
+	route := func(brief bool) Route {
+		pattern := map[bool]string{true: "/brief", false: "/usual"}[brief]
+		return Route{Method: "GET", Pattern: pattern, Roles: []tap.Role{tap.Citizen}, Brief: brief, Run: func(ctx context.Context, c *Call) (*Result, error) {
+			_, bounded[brief] = ctx.Deadline()
+			return &Result{Body: object{}}, nil
+		}}
+	}
+	b := newBench(t, pod{Name: "p", Routes: []Route{route(true), route(false)}})
+	for _, path := range []string{"/brief", "/usual"} {
+		if _, err := b.Serve(t.Context(), request("GET", path, "", "")); err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+	}
+	if bounded[true] || !bounded[false] {
+		t.Errorf("with a deadline: brief %t, usual %t", bounded[true], bounded[false])
+	}
+}

@@ -42,7 +42,7 @@ func (p *Pod) Manifest() pods.Manifest {
 			{
 				Method: "POST", Pattern: "/v1/evidence", Summary: "Append evidence",
 				Roles: []tap.Role{tap.Device, tap.Citizen, tap.Operator},
-				Body:  appendSchema, Reply: appendedSchema, BodyLimit: MaxData + 4<<10, Run: p.append,
+				Body:  appendSchema, Reply: appendedSchema, BodyLimit: MaxData + 4<<10, Run: p.append, Brief: true,
 			},
 			{
 				Method: "GET", Pattern: "/v1/evidence", Summary: "List entries, newest first: one's own, or all for an auditor",
