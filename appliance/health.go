@@ -84,6 +84,7 @@ func (h *health) run(ctx context.Context) {
 func (n *node) conditions() []condition {
 	return []condition{
 		{"quorum", false, n.checkQuorum},
+		{"member", false, n.checkMember},
 		{"caught-up", false, n.checkCaughtUp},
 		{"state-machine-running", false, func() error {
 			if err := n.consensus.Err(); err != nil {
@@ -116,6 +117,14 @@ func (n *node) checkQuorum() error {
 	}
 	if err != nil {
 		return replicationError(err)
+	}
+	return nil
+}
+
+// checkMember fails on a node that was removed.
+func (n *node) checkMember() error {
+	if n.serving.Load() && !n.consensus.State().Member {
+		return tap.E("appliance.ready", tap.Unavailable, "this node was removed from the site; stop it, and join under another name to come back").WithCode("removed")
 	}
 	return nil
 }
