@@ -28,33 +28,34 @@ const keepAnswers = 64 << 10
 // no single write lasts long and answers come in between.
 const writeBudget = 128 << 10
 
-// send queues an answer.
-func (s *session) send(e *tap.Envelope) {
+// queue adds an answer, with a payload of ours if there is one. When it is true
+// nobody writes: the caller calls write, or has a worker do it.
+func (s *session) queue(e tap.Envelope, p tap.Payload) bool {
 	o := &s.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed {
-		return
+		return false
 	}
-	o.answers = e.AppendFrame(o.answers)
-	s.wake()
-}
-
-// reply queues an answer with a payload of ours.
-func (s *session) reply(e tap.Envelope, p tap.Payload) {
-	o := &s.out
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.closed {
-		return
+	if p != nil {
+		o.payload = tap.AppendPayload(o.payload[:0], p)
+		e.Payload = o.payload
 	}
-	o.payload = tap.AppendPayload(o.payload[:0], p)
-	e.Payload = o.payload
 	o.answers = e.AppendFrame(o.answers)
 	if cap(o.payload) > keepAnswers {
 		o.payload = nil
 	}
-	s.wake()
+	return s.claim()
+}
+
+// send queues an answer for somebody else to write.
+func (s *session) send(e *tap.Envelope) { s.reply(*e, nil) }
+
+// reply queues an answer with a payload of ours.
+func (s *session) reply(e tap.Envelope, p tap.Payload) {
+	if s.queue(e, p) {
+		s.hub.workers.run(s.write)
+	}
 }
 
 // sendFrames queues encoded frames.
@@ -82,11 +83,20 @@ func (s *session) moved(sub *subscription) {
 	}
 }
 
-// wake starts the writer when there is none. The outbox is locked.
+// claim makes the caller responsible for the writing, unless somebody is. The
+// outbox is locked.
+func (s *session) claim() bool {
+	if s.out.writing || s.out.closed {
+		return false
+	}
+	s.out.writing = true
+	s.jobs.Add(1)
+	return true
+}
+
+// wake has a worker write when nobody does. The outbox is locked.
 func (s *session) wake() {
-	if !s.out.writing && !s.out.closed {
-		s.out.writing = true
-		s.jobs.Add(1)
+	if s.claim() {
 		s.hub.workers.run(s.write)
 	}
 }

@@ -174,8 +174,7 @@ func (h *Hub) now() uint64 { return uint64(h.config.Now().UnixMilli()) }
 
 // fail answers with an error.
 func (s *session) fail(id uuid.UUID, err error) {
-	e := tap.ErrorEnvelope(id, err, s.hub.config.Now(), tap.English)
-	s.send(&e)
+	s.reply(s.answer(id, nil, err))
 }
 
 func (s *session) busy(id uuid.UUID, retry time.Duration) {
@@ -183,7 +182,7 @@ func (s *session) busy(id uuid.UUID, retry time.Duration) {
 }
 
 func (s *session) ack(id uuid.UUID, a *tap.Ack) {
-	s.reply(tap.Envelope{ID: id, Type: tap.TypeAck, Timestamp: s.hub.now()}, a)
+	s.reply(s.answer(id, a, nil))
 }
 
 // checkpointHeadroom lets checkpoints through when the credit is used up: a
@@ -213,15 +212,21 @@ func (s *session) spawn(e *tap.Envelope, headroom int, serve func(id uuid.UUID, 
 	s.jobs.Add(1)
 	s.hub.workers.run(func() {
 		defer s.jobs.Done()
-		defer s.inFlight.Add(-1)
 		ack, err := guarded(func() (*tap.Ack, error) { return serve(id, payload) })
-		if err != nil {
-			s.fail(id, err)
-			return
+		s.inFlight.Add(-1) // before the client can know
+		if s.queue(s.answer(id, ack, err)) {
+			s.write() // the goroutine is free: no other needs to be woken
 		}
-		s.ack(id, ack)
 	})
 	return nil
+}
+
+// answer is the frame that says how a request ended.
+func (s *session) answer(id uuid.UUID, ack *tap.Ack, err error) (tap.Envelope, tap.Payload) {
+	if err != nil {
+		return tap.ErrorEnvelope(id, err, s.hub.config.Now(), tap.English), nil
+	}
+	return tap.Envelope{ID: id, Type: tap.TypeAck, Timestamp: s.hub.now()}, ack
 }
 
 // budget is the context of one request: it ends with the session or after
