@@ -18,8 +18,10 @@ const (
 	attemptTimeout = 2 * time.Second       // for one node to answer
 	patient        = 25 * time.Second      // for a client that repeats
 	betweenTries   = 50 * time.Millisecond // so that a cluster without a leader is not flooded
-	codeDiskFull   = "disk_full"
 )
+
+// notDoneCodes are what a node says that began nothing.
+var notDoneCodes = map[string]bool{"disk_full": true, "starting": true, "not_leader": true, "busy": true}
 
 // Nodes are the clients of one identity at every node, in a fixed order. It is
 // asked before each attempt, because nodes come and go.
@@ -64,7 +66,8 @@ func (c *Caller) Do(ctx context.Context, o Operation, first int) Answer {
 	r := &tap.Request{ID: a.ID, Method: o.Method, Path: o.Path, RawQuery: o.Query.Encode(), Body: body}
 	for try := 0; ; try++ {
 		nodes := c.Nodes()
-		attempt, stop := context.WithTimeout(ctx, attemptTimeout)
+		// What was begun is seen through: given up in the middle it would be unknown.
+		attempt, stop := context.WithTimeout(context.WithoutCancel(ctx), attemptTimeout)
 		a.Reply, a.Err = nodes[(first+try)%len(nodes)].Send(attempt, r)
 		stop()
 		a.Span.End = c.Journal.Now()
@@ -106,7 +109,7 @@ const (
 )
 
 // judge reads an attempt's error. Only what can never have been committed counts as
-// not done: every Unavailable and Timeout may hide a command that is on its way.
+// not done: any other Unavailable or Timeout may hide a command that is on its way.
 func judge(err error) attemptVerdict {
 	var dial *net.OpError
 	if errors.As(err, &dial) && dial.Op == "dial" {
@@ -120,7 +123,7 @@ func judge(err error) attemptVerdict {
 		// The node may be behind, or its clock wrong, or somebody was faster.
 		return notDone
 	}
-	if e.Code == codeDiskFull {
+	if notDoneCodes[e.Code] {
 		return notDone
 	}
 	return mayHaveHappened

@@ -66,17 +66,18 @@ func TestCallerOutcomes(t *testing.T) {
 		want   Outcome
 		turns  int
 	}{
-		"done":                           {[]error{nil}, false, Acknowledged, 1},
-		"invalid":                        {[]error{e(tap.Invalid, "schema")}, true, Refused, 1},
-		"unanswered":                     {[]error{uncertain}, false, Unknown, 1},
-		"unanswered, then done":          {[]error{uncertain, uncertain, nil}, true, Acknowledged, 3},
-		"unanswered, then refused":       {[]error{uncertain, e(tap.Forbidden, "role")}, true, Unknown, 2},
-		"behind, then done":              {[]error{e(tap.NotFound, ""), nil}, false, Acknowledged, 2},
-		"clock is wrong, then invalid":   {[]error{e(tap.Unauthenticated, "expired"), e(tap.Invalid, "")}, false, Refused, 2},
-		"full, then done":                {[]error{e(tap.Unavailable, "disk_full"), nil}, false, Acknowledged, 2},
-		"fast, full, then unanswered":    {[]error{busy, e(tap.Unavailable, "disk_full"), uncertain}, false, Unknown, 3},
-		"without a leader, not repeated": {[]error{e(tap.Unavailable, "not_leader")}, false, Unknown, 1},
-		"a defect":                       {[]error{e(tap.Internal, "")}, false, Unknown, 1},
+		"done":                         {[]error{nil}, false, Acknowledged, 1},
+		"invalid":                      {[]error{e(tap.Invalid, "schema")}, true, Refused, 1},
+		"unanswered":                   {[]error{uncertain}, false, Unknown, 1},
+		"unanswered, then done":        {[]error{uncertain, uncertain, nil}, true, Acknowledged, 3},
+		"unanswered, then refused":     {[]error{uncertain, e(tap.Forbidden, "role")}, true, Unknown, 2},
+		"behind, then done":            {[]error{e(tap.NotFound, ""), nil}, false, Acknowledged, 2},
+		"clock is wrong, then invalid": {[]error{e(tap.Unauthenticated, "expired"), e(tap.Invalid, "")}, false, Refused, 2},
+		"full, then done":              {[]error{e(tap.Unavailable, "disk_full"), nil}, false, Acknowledged, 2},
+		"fast, full, then unanswered":  {[]error{busy, e(tap.Unavailable, "disk_full"), uncertain}, false, Unknown, 3},
+		"without a leader, then done":  {[]error{e(tap.Unavailable, "not_leader"), e(tap.Unavailable, "starting"), nil}, false, Acknowledged, 3},
+		"stopped":                      {[]error{e(tap.Unavailable, "stopped")}, false, Unknown, 1},
+		"a defect":                     {[]error{e(tap.Internal, "")}, false, Unknown, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			caller, nodes := cast(t, c.says...)

@@ -14,8 +14,9 @@ type Status struct {
 	Role   string `json:"role"`
 	Ready  bool   `json:"ready"`
 	Ledger struct {
-		Size uint64 `json:"size"`
-		Root string `json:"root"`
+		Size  uint64 `json:"size"`
+		Root  string `json:"root"`
+		Clock int64  `json:"clockMicros"` // the last stamp of a leader
 	} `json:"ledger"`
 }
 
@@ -24,6 +25,30 @@ type Member struct {
 	Node      string `json:"id"`
 	Voter     bool   `json:"voter"`
 	Reachable bool   `json:"reachable"`
+	Unfit     string `json:"unfit"` // why it should not lead
+}
+
+// View is the cluster as one member sees it.
+type View struct {
+	Version uint32   `json:"version"` // that all members apply
+	Nodes   []Member `json:"nodes"`
+}
+
+// member is a row of the view; the zero Member when it has none.
+func (v *View) member(name string) Member {
+	for _, m := range v.Nodes {
+		if m.Node == name {
+			return m
+		}
+	}
+	return Member{}
+}
+
+// View asks any member how the cluster is.
+func (s *Site) View(ctx context.Context) (View, error) {
+	var v View
+	_, err := s.Ask(ctx, "GET", "/v1/cluster", nil, &v)
+	return v, err
 }
 
 const roleLeader = "leader"
@@ -83,18 +108,11 @@ func (s *Site) invite(ctx context.Context, name string) (string, error) {
 // awaitVoter waits until the cluster counts on a node.
 func (s *Site) awaitVoter(ctx context.Context, name string) error {
 	return until(ctx, startTime, func() error {
-		var list struct {
-			Nodes []Member `json:"nodes"`
+		view, err := s.View(ctx)
+		if err == nil && !view.member(name).Voter {
+			err = fmt.Errorf("%s does not vote: %+v", name, view.Nodes)
 		}
-		if _, err := s.Ask(ctx, "GET", "/v1/cluster", nil, &list); err != nil {
-			return err
-		}
-		for _, m := range list.Nodes {
-			if m.Node == name && m.Voter {
-				return nil
-			}
-		}
-		return fmt.Errorf("%s does not vote: %+v", name, list.Nodes)
+		return err
 	})
 }
 

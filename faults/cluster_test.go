@@ -1,12 +1,15 @@
 package faults
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -15,12 +18,11 @@ import (
 // repeated, and its faults last longer.
 var forms = map[string]struct {
 	scenarios []string // beginnings of their names; empty = all
-	rounds    int
-	hold      time.Duration
+	scale     Scale
 }{
-	"smoke": {[]string{"kill -9 of the leader"}, 1, time.Second},
-	"short": {nil, 1, 2 * time.Second},
-	"long":  {nil, 12, 8 * time.Second},
+	"smoke": {[]string{"kill -9 of the leader"}, Scale{1, time.Second, 0, 0}},
+	"short": {nil, Scale{1, 2 * time.Second, 2, smallEntry}},
+	"long":  {nil, Scale{12, 8 * time.Second, 8, 16 << 10}}, // 2 GiB
 }
 
 // TestCluster breaks a site of three nodes in every way there is, and prints what
@@ -38,7 +40,8 @@ func TestCluster(parent *testing.T) {
 	}
 	parent.Logf("-form %s -seed %d", *form, chosen)
 	var rows []Row
-	var site *Site
+	var shared *Site
+	next := sync.OnceValues(func() (string, error) { return buildNext(parent.Context(), parent.TempDir()) })
 	for number, sc := range Scenarios() {
 		wanted := len(f.scenarios) == 0 && strings.Contains(sc.Name, *only)
 		for _, beginning := range f.scenarios {
@@ -48,40 +51,67 @@ func TestCluster(parent *testing.T) {
 			continue
 		}
 		parent.Run(sc.Name, func(t *testing.T) {
-			if site == nil {
-				site = threeNodes(t, parent)
+			site, scale := shared, f.scale
+			switch {
+			case sc.Apart:
+				scale.Rounds = 1
+				site = foundIn(t, t, t.TempDir(), 3)
+				site.SetNext(next)
+			case site == nil:
+				shared = threeNodes(t, parent)
+				site = shared
 			}
-			row := site.Try(t.Context(), sc, fmt.Sprintf("run%d", number), f.rounds, f.hold, chosen+uint64(number))
+			row := site.Try(t.Context(), sc, fmt.Sprintf("run%d", number), scale, chosen+uint64(number))
 			rows = append(rows, row)
 			if !row.Good() {
 				t.Errorf("%+v", row)
-				site = nil // what comes next starts from a sound site
+				shared = nil // what comes next starts from a sound site
 			}
 		})
 	}
 	report(parent, rows)
 }
 
-// threeNodes is a site that ends with its owner; its first node has a small disk
-// where that can be had.
+// threeNodes is a site that ends with its owner; its disks are small where that can
+// be had.
 func threeNodes(t, owner testing.TB) *Site {
 	t.Helper()
-	dir := owner.TempDir()
-	unmount, err := MountSmall(filepath.Join(dir, "n1"), SmallDisk)
-	if err == nil {
-		owner.Cleanup(func() {
-			if err := unmount(); err != nil {
-				owner.Error(err)
-			}
-		})
-	} else if !errors.Is(err, ErrSkipped) {
-		t.Fatal(err)
+	dir, small := owner.TempDir(), true
+	for i := range 3 {
+		unmount, err := MountSmall(filepath.Join(dir, fmt.Sprintf("n%d", i+1)), SmallDisk)
+		switch {
+		case err == nil:
+			owner.Cleanup(func() {
+				if err := unmount(); err != nil {
+					owner.Error(err)
+				}
+			})
+		case errors.Is(err, ErrSkipped):
+			small = false
+		default:
+			t.Fatal(err)
+		}
 	}
 	s := foundIn(t, owner, dir, 3)
-	if err == nil {
-		s.SetSmall(s.Nodes()[0])
+	for _, n := range s.Nodes() {
+		if small {
+			s.SetSmall(n)
+		}
 	}
 	return s
+}
+
+// buildNext compiles this test with the next release of the nodes.
+func buildNext(ctx context.Context, dir string) (string, error) {
+	binary := filepath.Join(dir, "next.test")
+	out, err := exec.CommandContext(ctx, "go", "test", "-c", "-tags", "tamv_next", "-o", binary, ".").CombinedOutput()
+	if errors.Is(err, exec.ErrNotFound) {
+		return "", fmt.Errorf("%w: there is no compiler here", ErrSkipped)
+	}
+	if err != nil {
+		return "", fmt.Errorf("the next release: %w: %s", err, out)
+	}
+	return binary, nil
 }
 
 // report prints the table, and writes it where the flag says.

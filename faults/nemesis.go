@@ -11,26 +11,33 @@ import (
 // does not run.
 func Scenarios() []Scenario {
 	return []Scenario{
-		{"kill -9 of the leader", killLeader},
-		{"kill -9 of a follower", killFollower},
-		{"kill -9 of all at once", killAll},
-		{"kill -9 at random moments", killAtRandom},
-		{"leader stands still", pauseLeader},
-		{"leader isolated, mute", isolateLeader(Rule{Hold: true})},
-		{"leader isolated, cut", isolateLeader(Rule{Cut: true})},
-		{"leader cannot send", deafness(true)},
-		{"leader cannot hear", deafness(false)},
-		{"follower isolated", isolateFollower},
-		{"every link is slow", slowLinks},
-		{"links flap", flappingLinks},
-		{"clocks jump a day", jumpClocks},
-		{"full disk of the leader", fullDisk},
-		{"flipped bytes in a log", damage(logFiles)},
-		{"flipped bytes in a state", damage(stateFiles)},
-		{"flipped bytes in a ledger", damage(ledgerFiles)},
-		{"kill -9 during an install", killDuringInstall},
-		{"three members, five, three", growAndShrink},
-		{"a dead member is replaced", replaceDead},
+		{Name: "kill -9 of the leader", Break: killLeader},
+		{Name: "kill -9 of a follower", Break: killFollower},
+		{Name: "kill -9 of all at once", Break: killAll},
+		{Name: "kill -9 at random moments", Break: killAtRandom},
+		{Name: "leader stands still", Break: pauseLeader},
+		{Name: "leader isolated, mute", Break: isolateLeader(Rule{Hold: true})},
+		{Name: "leader isolated, cut", Break: isolateLeader(Rule{Cut: true})},
+		{Name: "leader cannot send", Break: deafness(true)},
+		{Name: "leader cannot hear", Break: deafness(false)},
+		{Name: "follower isolated", Break: isolateFollower},
+		{Name: "every link is slow", Break: slowLinks},
+		{Name: "links flap", Break: flappingLinks},
+		{Name: "clocks jump a day", Break: jumpClocks},
+		{Name: "clocks are wrong at the start", Break: wrongClocks},
+		{Name: "full disk of the leader", Break: fullDisk},
+		{Name: "full disks of all", Break: fullDisks},
+		{Name: "kill -9 during a flush", Break: killDuring(stateFiles)},
+		{Name: "kill -9 during a snapshot", Break: killDuring(snapshotFiles)},
+		{Name: "kill -9 during an install", Break: killDuringInstall},
+		{Name: "kill -9 during a repair", Break: killDuringRepair},
+		{Name: "flipped bytes in a log", Break: damage(logFiles)},
+		{Name: "flipped bytes in a state", Break: damage(stateFiles)},
+		{Name: "flipped bytes in a ledger", Break: damageLedger},
+		{Name: "three members, five, three", Break: growAndShrink},
+		{Name: "a dead member is replaced", Break: replaceDead},
+		{Name: "a node joins a long ledger", Break: joinLongLedger, Apart: true},
+		{Name: "two releases", Break: twoReleases, Apart: true},
 	}
 }
 
@@ -86,6 +93,11 @@ func killAll(ctx context.Context, t *Trial) error {
 			return err
 		}
 	}
+	return t.startAll(ctx)
+}
+
+// startAll starts every member at once.
+func (t *Trial) startAll(ctx context.Context) error {
 	for _, n := range t.Members() {
 		if err := n.Start(Run); err != nil {
 			return err
@@ -221,34 +233,4 @@ func flappingLinks(ctx context.Context, t *Trial) error {
 	}
 	t.Network.Heal()
 	return t.Recovered(ctx, "the last flap")
-}
-
-const day = 24 * time.Hour
-
-// jumpClocks moves the leader's wall clock a day ahead and a follower's a day back,
-// restarts the follower so, and moves them back.
-func jumpClocks(ctx context.Context, t *Trial) error {
-	leader, err := t.Leader(ctx)
-	if err != nil {
-		return err
-	}
-	n, err := t.follower(ctx)
-	if err != nil {
-		return err
-	}
-	t.Fault("%s a day ahead", leader.Name)
-	t.Fault("%s a day behind", n.Name)
-	if err := errors.Join(leader.SetClock(day), n.SetClock(-day)); err != nil {
-		return err
-	}
-	if err := t.Recovered(ctx, "the jump"); err != nil {
-		return err
-	}
-	t.Wait(ctx, 1)
-	t.Fault("kill -9 %s", n.Name)
-	if err := errors.Join(n.Kill(), restart(ctx, n)); err != nil {
-		return err
-	}
-	t.Wait(ctx, 0.5)
-	return errors.Join(leader.SetClock(0), n.SetClock(0), t.Recovered(ctx, "the jump back"))
 }

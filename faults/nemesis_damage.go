@@ -13,9 +13,11 @@ import (
 // The files of a node's folder, by what damage to them means; patterns as of
 // filepath.Glob.
 const (
-	logFiles    = "raft/wal/*"
-	stateFiles  = "state.db"
-	ledgerFiles = "ledger/*.segment"
+	logFiles      = "raft/wal/*"
+	snapshotFiles = "raft/snapshots/*"
+	incomingFiles = "raft/staging/*" // for an install
+	stateFiles    = "state.db"
+	ledgerFiles   = "ledger/*.segment"
 )
 
 // flips is how many bytes are flipped at once: some of them hit what is free.
@@ -31,6 +33,15 @@ func damage(pattern string) func(ctx context.Context, t *Trial) error {
 		}
 		return errors.Join(restart(ctx, n), t.Recovered(ctx, "damage to a follower"))
 	}
+}
+
+// damageLedger damages what is sealed of the ledger. The node must mend it from
+// the others while it runs.
+func damageLedger(ctx context.Context, t *Trial) error {
+	if err := t.seal(ctx, 1, smallEntry); err != nil {
+		return err
+	}
+	return damage(ledgerFiles)(ctx, t)
 }
 
 // spoil kills a follower and flips bytes in its files.
@@ -49,27 +60,6 @@ func (t *Trial) spoil(ctx context.Context, pattern string) (*Node, error) {
 	}
 	t.Fault("flip %d bytes of %s in %s", flips, pattern, n.Name)
 	return n, FlipBytes(files, flips, t.Rand)
-}
-
-// killDuringInstall damages a follower's log, which makes it fetch a snapshot, and
-// kills it in the middle of that, again and again.
-func killDuringInstall(ctx context.Context, t *Trial) error {
-	const kills = 4
-	n, err := t.spoil(ctx, logFiles)
-	if err != nil {
-		return err
-	}
-	for range kills {
-		if err := n.Start(Run); err != nil {
-			return err
-		}
-		t.Wait(ctx, t.Rand.Float64())
-		t.Fault("kill -9 %s", n.Name)
-		if err := n.Kill(); err != nil {
-			return err
-		}
-	}
-	return errors.Join(restart(ctx, n), t.Recovered(ctx, "kills during an install"))
 }
 
 // FlipBytes turns all bits over in a number of bytes, chosen at random among those

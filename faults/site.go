@@ -50,7 +50,8 @@ type Site struct {
 	mu       sync.Mutex // guards all below
 	nodes    []*Node    // in the order of their numbers, the removed ones too
 	removed  map[string]bool
-	small    *Node                    // whose folder is a small disk
+	small    map[*Node]bool           // whose folders are small disks
+	next     func() (string, error)   // the binary of the next release; nil = there is none
 	people   map[string]client.Config // identities by name; the operator is one
 	sessions map[[2]string]*client.Client
 }
@@ -61,7 +62,7 @@ const operator = "operator"
 // serve.
 func NewSite(ctx context.Context, dir string, count int) (*Site, error) {
 	s := &Site{
-		Dir: dir, Network: NewNetwork(), removed: map[string]bool{}, people: map[string]client.Config{},
+		Dir: dir, Network: NewNetwork(), removed: map[string]bool{}, small: map[*Node]bool{}, people: map[string]client.Config{},
 		sessions: map[[2]string]*client.Client{},
 	}
 	var err error

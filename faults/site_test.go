@@ -41,8 +41,8 @@ func foundIn(t, owner testing.TB, dir string, nodes int) *Site {
 func TestOneNodeKeepsItsWord(t *testing.T) {
 	s := found(t, 1)
 	for _, sc := range []Scenario{
-		{"killed", killAll},
-		{"stopped", func(ctx context.Context, t *Trial) error {
+		{Name: "killed", Break: killAll},
+		{Name: "stopped", Break: func(ctx context.Context, t *Trial) error {
 			n := t.Nodes()[0]
 			t.Fault("SIGSTOP")
 			if err := n.Pause(); err != nil {
@@ -55,7 +55,7 @@ func TestOneNodeKeepsItsWord(t *testing.T) {
 			return t.Recovered(ctx, "the stop")
 		}},
 	} {
-		row := s.Try(t.Context(), sc, sc.Name, 1, 300*time.Millisecond, 1)
+		row := s.Try(t.Context(), sc, sc.Name, Scale{Rounds: 1, Hold: 300 * time.Millisecond}, 1)
 		if !row.Good() || len(row.Faults) != 1 || row.Operations.Acknowledged == 0 || row.Recovery == 0 {
 			t.Errorf("%+v", row)
 		}
@@ -69,7 +69,7 @@ func TestHarnessSeesLoss(t *testing.T) {
 	s := found(t, 1)
 	n := s.Nodes()[0]
 	backup := filepath.Join(t.TempDir(), "backup")
-	row := s.Try(t.Context(), Scenario{"rolled back", func(ctx context.Context, t *Trial) error {
+	row := s.Try(t.Context(), Scenario{Name: "rolled back", Break: func(ctx context.Context, t *Trial) error {
 		if err := errors.Join(n.Kill(), os.CopyFS(backup, os.DirFS(n.Spec.Data)), restart(ctx, n), t.Recovered(ctx, "the copy")); err != nil {
 			return err
 		}
@@ -85,7 +85,7 @@ func TestHarnessSeesLoss(t *testing.T) {
 			return err
 		})
 		return errors.Join(err, os.Chmod(n.Spec.Data, 0o700), restart(ctx, n), t.Recovered(ctx, "the roll back"))
-	}}, "rolledback", 1, 300*time.Millisecond, 1)
+	}}, "rolledback", Scale{Rounds: 1, Hold: 300 * time.Millisecond}, 1)
 	if row.Failure != "" || row.Verdict.Lost == 0 || row.Verdict.Stale == 0 || row.Good() {
 		t.Errorf("%+v", row)
 	}

@@ -14,7 +14,7 @@ import (
 const (
 	warmWrites = 50                     // acknowledged before anything is broken
 	calm       = 500 * time.Millisecond // of load after the last recovery
-	trialLife  = 10 * time.Minute       // of one scenario at most
+	trialLife  = 3 * time.Minute        // of one scenario at most, and again for each round
 )
 
 // The identities of the harness.
@@ -27,6 +27,9 @@ const (
 type Scenario struct {
 	Name  string
 	Break func(ctx context.Context, t *Trial) error
+	// Apart says that it wants a site of its own, with ordinary disks, and runs
+	// once whatever the form.
+	Apart bool
 }
 
 // ErrSkipped is wrapped by a Break that cannot be done here; the text says why.
@@ -37,8 +40,15 @@ type Trial struct {
 	*Site
 	*Journal
 	Rand *rand.Rand
-	// Hold is how long a fault lasts.
-	Hold time.Duration
+	Scale
+}
+
+// Scale is how large a trial is.
+type Scale struct {
+	Rounds   int           // times that the scenario is repeated
+	Hold     time.Duration // how long a fault lasts
+	Segments int           // of a long ledger
+	Payload  int           // bytes of each entry of a long ledger
 }
 
 // Wait lets time pass while a fault lasts, in multiples of Hold.
@@ -66,16 +76,16 @@ func (s *Site) EnrolHarness(ctx context.Context) error {
 		s.Enrol(ctx, auditor, tap.Auditor, tap.Citizen))
 }
 
-// Try runs a scenario on a site under load, as many rounds as told, and checks
-// everything afterwards. name makes what it writes its own.
-func (s *Site) Try(ctx context.Context, sc Scenario, name string, rounds int, hold time.Duration, seed uint64) Row {
+// Try runs a scenario on a site under load, and checks everything afterwards. name
+// makes what it writes its own.
+func (s *Site) Try(ctx context.Context, sc Scenario, name string, scale Scale, seed uint64) Row {
 	began := time.Now()
-	life, cancel := context.WithTimeout(ctx, trialLife)
+	life, cancel := context.WithTimeout(ctx, trialLife*time.Duration(1+scale.Rounds))
 	defer cancel()
-	t := &Trial{Site: s, Journal: NewJournal(), Rand: rand.New(rand.NewPCG(seed, 0)), Hold: hold}
+	t := &Trial{Site: s, Journal: NewJournal(), Rand: rand.New(rand.NewPCG(seed, 0)), Scale: scale}
 	row := Row{Scenario: sc.Name}
 	var err error
-	row.Verdict, err = t.run(life, sc, name, rounds)
+	row.Verdict, err = t.run(life, sc, name)
 	switch {
 	case errors.Is(err, ErrSkipped):
 		row.Skipped = err.Error()
@@ -88,7 +98,7 @@ func (s *Site) Try(ctx context.Context, sc Scenario, name string, rounds int, ho
 	return row
 }
 
-func (t *Trial) run(ctx context.Context, sc Scenario, name string, rounds int) (Verdict, error) {
+func (t *Trial) run(ctx context.Context, sc Scenario, name string) (Verdict, error) {
 	caller := &Caller{Nodes: t.As(writer), Journal: t.Journal}
 	loads := []Workload{
 		&Evidence{Caller: caller, Auditor: t.ByName(auditor), Action: "faults." + name},
@@ -101,7 +111,7 @@ func (t *Trial) run(ctx context.Context, sc Scenario, name string, rounds int) (
 		}
 	}
 	broken := t.underLoad(ctx, loads, func() error {
-		for range rounds {
+		for range t.Rounds {
 			if err := sc.Break(ctx, t); err != nil {
 				return err
 			}

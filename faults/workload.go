@@ -43,5 +43,15 @@ func clients(load context.Context, count int, round func(client, n int)) {
 	all.Wait()
 }
 
+// home is the number of the node that a client asks first: half of the clients stay
+// at one, so that a node that answers nobody does not hold up all; the others go
+// from node to node.
+func home(client, n int) int {
+	if client/2%2 == 0 {
+		return client
+	}
+	return client + n
+}
+
 // repeats says whether a client repeats what was not answered: every second one.
 func repeats(client int) bool { return client%2 == 0 }

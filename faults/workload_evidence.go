@@ -52,7 +52,7 @@ func (e *Evidence) Run(load, life context.Context) {
 		a := e.Caller.Do(life, Operation{
 			Method: "POST", Path: "/v1/evidence", Repeat: repeats(client),
 			Body: map[string]any{"action": e.Action, "outcome": "ok", "data": map[string]int{"client": client, "n": n}},
-		}, client+n)
+		}, home(client, n))
 		one := Append{ID: a.ID, Outcome: a.Outcome, Span: a.Span}
 		if a.Outcome == Acknowledged {
 			var reply LedgerEntry

@@ -101,7 +101,7 @@ func (m *Money) Run(load, life context.Context) {
 			Method: "POST", Path: "/v1/economy/tcep", Repeat: repeats(client), Body: map[string]string{
 				"amount": strconv.FormatInt(b.Amount, 10), "currency": b.Currency, "source": "faults", "purpose": m.Purpose,
 			},
-		}, client+n)
+		}, home(client, n))
 		b.ID, b.Outcome = a.ID, a.Outcome
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -111,7 +111,7 @@ func (m *Money) Run(load, life context.Context) {
 
 // audit adds a currency's accounts up while money moves.
 func (m *Money) audit(life context.Context, client, n int) {
-	a := m.Caller.Do(life, balancesOf(moneyCurrencies[client]), client+n)
+	a := m.Caller.Do(life, balancesOf(moneyCurrencies[client]), home(client, n))
 	if a.Outcome != Acknowledged {
 		return
 	}

@@ -16,6 +16,9 @@ const (
 	registerClients = 4 // of one key; a search takes too long beyond 8
 	// searchTime bounds the search for one key's linearization.
 	searchTime = 30 * time.Second
+	// maxOpen is how many writes of one key may be unknown: every one of them
+	// doubles the search. Later ones are repeated until they are answered.
+	maxOpen = 6
 )
 
 // RegisterOp is one operation on a register, as its client saw it. A register
@@ -36,13 +39,14 @@ type Registers struct {
 	Caller *Caller
 	Prefix string // of the rooms' names, this run's own
 
-	mu      sync.Mutex // guards history
+	mu      sync.Mutex // guards all below
 	history map[string][]RegisterOp
+	open    map[string]int // unknown writes
 }
 
 // Prepare opens the rooms.
 func (r *Registers) Prepare(ctx context.Context) error {
-	r.history = map[string][]RegisterOp{}
+	r.history, r.open = map[string][]RegisterOp{}, map[string]int{}
 	for key := range registerKeys {
 		a := r.Caller.Do(ctx, Operation{
 			Method: "POST", Path: "/v1/dreamspaces", Repeat: true, Body: map[string]string{"id": r.room(key), "name": "register"},
@@ -74,16 +78,26 @@ func (r *Registers) Run(load, life context.Context) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.history[room] = append(r.history[room], op)
+		if !op.Known {
+			r.open[room]++
+		}
 	})
+}
+
+// crowded says whether no more writes of a key may stay unknown.
+func (r *Registers) crowded(room string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.open[room] >= maxOpen
 }
 
 // write puts the value; false when nothing can have happened.
 func (r *Registers) write(life context.Context, room string, client, n int, op *RegisterOp) bool {
 	origin := map[string]int{"x": 0, "y": 0, "z": 0}
 	a := r.Caller.Do(life, Operation{
-		Method: "POST", Path: "/v1/dreamspaces/" + room + "/actions", Repeat: repeats(client),
+		Method: "POST", Path: "/v1/dreamspaces/" + room + "/actions", Repeat: repeats(client) || r.crowded(room),
 		Body: map[string]any{"action": "put", "object": map[string]any{"id": "register", "type": op.Value, "position": origin}},
-	}, client+n)
+	}, home(client, n))
 	op.Span, op.Known = a.Span, a.Outcome == Acknowledged
 	if op.Known {
 		var reply struct {
@@ -100,7 +114,7 @@ func (r *Registers) write(life context.Context, room string, client, n int, op *
 func (r *Registers) read(life context.Context, room string, client, n int, op *RegisterOp) bool {
 	a := r.Caller.Do(life, Operation{
 		Method: "GET", Path: "/v1/dreamspaces/" + room, Query: url.Values{"consistency": {"linearizable"}},
-	}, client+n)
+	}, home(client, n))
 	if a.Outcome != Acknowledged {
 		return false
 	}
