@@ -81,7 +81,9 @@ func roomEpoch(node string, started time.Time) uint64 {
 	return (uint64(started.UnixMilli()) ^ h.Sum64()) & (1<<41 - 1)
 }
 
-// fresh waits until the state that this node reads is as fresh as asked.
+// fresh waits until the state that this node reads is as fresh as asked, and
+// gives up when that takes long: a node whose disk is full hears of the leader's
+// state and cannot reach it.
 func (n *node) fresh(ctx context.Context, c pods.Consistency) error {
 	kind := consensus.Leader
 	switch c {
@@ -90,6 +92,8 @@ func (n *node) fresh(ctx context.Context, c pods.Consistency) error {
 	case pods.Linearizable:
 		kind = consensus.Linearizable
 	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	return patiently(ctx, n.consensus, func(ctx context.Context) error { return n.consensus.Read(ctx, kind) })
 }
 
