@@ -35,7 +35,10 @@ func (n *node) reconcile(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-changed:
-			if err := n.writeContext(); err != nil && n.serving.Load() {
+			if !n.serving.Load() {
+				continue // the first one is written when the node answers
+			}
+			if err := n.writeContext(); err != nil {
 				n.cfg.Logger.Warn("the context file does not list the new members", "error", err)
 			}
 		case <-ticker.C:

@@ -85,7 +85,7 @@ func TestOnTheRealStore(t *testing.T) {
 	if err := commit(admit(r, codeOK)...); err != nil {
 		t.Fatal(err)
 	}
-	gate.nonces = newNonces(100) // as on another node
+	gate.nonces = newNonces(1 << 16) // as on another node
 	admit(r, codeReplayed)
 
 	if _, err := gate.Established(t.Context(), "main/ana", home, "wss"); err != nil {
