@@ -214,14 +214,14 @@ func TestReplayOnAnotherNode(t *testing.T) {
 	ana := s.enrol("main", "ana", tap.Citizen)
 	r := s.signed(ana, s.request("POST", "/v1/kernel/intent", 1))
 	want(t, s.do(r, nil), codeOK)
-	s.gate.nonces = newNonces(100)
+	s.gate.nonces = newNonces(1 << 16)
 	want(t, s.do(r, nil), codeReplayed)
 
 	// Both nodes admit at once: the second commit conflicts on the nonce.
 	r = s.signed(ana, s.request("POST", "/v1/kernel/intent", 1))
 	first, err := admit(s, r, row(tap.Citizen))
 	want(t, err, codeOK)
-	s.gate.nonces = newNonces(100)
+	s.gate.nonces = newNonces(1 << 16)
 	second, err := admit(s, r, row(tap.Citizen))
 	want(t, err, codeOK)
 	s.commit(first.Ops...)
