@@ -3,7 +3,6 @@ package simd
 import (
 	"syscall"
 	"testing"
-	"unsafe"
 )
 
 // fenced returns size bytes that end (or begin, when first is true) where a page
@@ -28,11 +27,6 @@ func fenced(t *testing.T, size int, first bool) []byte {
 		return area[page : page+size]
 	}
 	return area[page+whole-size : page+whole]
-}
-
-// view reads the bytes as n elements of another type.
-func view[T any](b []byte, n int) []T {
-	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), n)
 }
 
 // No version reads or writes outside the slices it is given, not even within

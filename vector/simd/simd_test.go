@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"pgregory.net/rapid"
 )
@@ -103,6 +104,11 @@ func wordsOf(content []byte) []uint64 {
 		}
 	}
 	return words
+}
+
+// view reads the bytes as n elements of another type.
+func view[T any](b []byte, n int) []T {
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), n)
 }
 
 const untouched = 0x5a5a5a5a

@@ -1,8 +1,45 @@
 package simd
 
-// variants returns the versions this processor can run, the fastest last.
-func variants() []kernels { return []kernels{portable} }
+import "golang.org/x/sys/cpu"
 
-// Prefetch asks the processor to bring the first cache lines of words, at most
-// four, into its cache, for use shortly. It never faults and changes no result.
-func Prefetch(words []uint32) {}
+// variants returns the versions this processor can run, the fastest last. Every
+// arm64 processor that Go supports has NEON.
+func variants() []kernels {
+	k := kernels{
+		name:       "neon",
+		dots:       dotsNEON,
+		dotsLinear: dotsLinearNEON,
+		hammings:   hammingsNEON,
+		dot:        dotNEON,
+	}
+	all := []kernels{portable, k}
+	if cpu.ARM64.HasASIMDDP {
+		k.name, k.dots, k.dotsLinear = "neon+dotprod", dotsDotProd, dotsLinearDotProd
+		all = append(all, k)
+	}
+	return all
+}
+
+//go:noescape
+func dotsNEON(out []int32, query []int8, codes []byte, rows []uint32, limit, ahead, lines int) (done int)
+
+//go:noescape
+func dotsDotProd(out []int32, query []int8, codes []byte, rows []uint32, limit, ahead, lines int) (done int)
+
+//go:noescape
+func dotsLinearNEON(out []int32, query []int8, codes []byte)
+
+//go:noescape
+func dotsLinearDotProd(out []int32, query []int8, codes []byte)
+
+//go:noescape
+func hammingsNEON(out []uint32, query, codes []uint64, rows []uint32, limit, ahead, lines int) (done int)
+
+//go:noescape
+func dotNEON(a, b []float32) float32
+
+// Prefetch asks the processor to bring the first three cache lines of words into
+// its cache, for use shortly. It never faults and changes no result.
+//
+//go:noescape
+func Prefetch(words []uint32)
