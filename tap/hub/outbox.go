@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"runtime"
 	"slices"
 	"sync"
 
@@ -113,6 +114,9 @@ func (s *session) write() {
 	var behind []*subscription
 	var ends []int // where the frames of each subscription end
 	for {
+		if s.inFlight.Load() > 0 {
+			runtime.Gosched() // what was committed together is answered together: let the others speak
+		}
 		o.mu.Lock()
 		behind, o.behind = o.behind, behind[:0]
 		o.mu.Unlock()

@@ -35,6 +35,8 @@ type session struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
 
+	budgets budgets
+
 	mu   sync.Mutex // guards subs; taken before a room's lock
 	subs map[string]*subscription
 }
@@ -229,12 +231,6 @@ func (s *session) answer(id uuid.UUID, ack *tap.Ack, err error) (tap.Envelope, t
 	return tap.Envelope{ID: id, Type: tap.TypeAck, Timestamp: s.hub.now()}, ack
 }
 
-// budget is the context of one request: it ends with the session or after
-// Limits.Request.
-func (s *session) budget() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(s.ctx, s.hub.limits.Request)
-}
-
 // guarded keeps a panic of what serves a request from ending the process.
 func guarded[T any](serve func() (T, error)) (out T, err error) {
 	defer func() {
@@ -276,9 +272,9 @@ func (s *session) intent(id uuid.UUID, payload []byte) (*tap.Ack, error) {
 // serve passes a request to the handler and turns the response into an ack.
 func (s *session) serve(r *tap.Request) (*tap.Ack, error) {
 	r.Remote, r.Transport, r.Received = s.conn.Remote(), s.conn.Transport(), s.hub.config.Now()
-	ctx, cancel := s.budget()
-	defer cancel()
-	response, err := s.hub.config.Handler.Serve(ctx, r)
+	budget := s.budget()
+	defer s.release(budget)
+	response, err := s.hub.config.Handler.Serve(budget.Context, r)
 	if err != nil {
 		return nil, err
 	}
@@ -300,9 +296,9 @@ func (s *session) checkpoint(_ uuid.UUID, payload []byte) (*tap.Ack, error) {
 	if err := tap.DecodePayload(payload, &c); err != nil {
 		return nil, err
 	}
-	ctx, cancel := s.budget()
-	defer cancel()
-	return &tap.Ack{}, s.hub.config.Recorder.Checkpoint(ctx, s.principal, SessionCheckpoint{
+	budget := s.budget()
+	defer s.release(budget)
+	return &tap.Ack{}, s.hub.config.Recorder.Checkpoint(budget.Context, s.principal, SessionCheckpoint{
 		Session: s.id, KeyID: s.keyID, Count: c.Count, Head: c.Head, Signature: c.Signature,
 		Remote: s.conn.Remote(), Transport: s.conn.Transport(),
 	})

@@ -180,11 +180,11 @@ func (sub *subscription) recover(missed uint64) {
 // has already seen committed.
 func (sub *subscription) snapshot() (RoomState, error) {
 	r, s := sub.room, sub.session
-	ctx, cancel := s.budget()
-	defer cancel()
+	budget := s.budget()
+	defer s.release(budget)
 	for range 3 {
 		state, err := guarded(func() (RoomState, error) {
-			return r.hub.config.Rooms.Snapshot(ctx, s.principal, r.name.room)
+			return r.hub.config.Rooms.Snapshot(budget.Context, s.principal, r.name.room)
 		})
 		if err != nil {
 			return state, err
