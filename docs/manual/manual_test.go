@@ -186,10 +186,11 @@ var commands = map[string]map[string]string{
 		"guardian": "list show approve deny",
 		"room":     "create list show history act",
 		"context":  "show",
+		"cluster":  "status invite invitations withdraw remove promote transfer",
 		"status":   "", "ready": "", "api": "", "demo": "", "completion": "", "version": "",
 	},
-	"tamvd":     {"dev": "", "version": ""},
-	"tamvbench": {"intent": "", "evidence": "", "quality": ""},
+	"tamvd":     {"init": "", "join": "", "run": "", "recover": "", "dev": "", "version": ""},
+	"tamvbench": {"intent": "", "evidence": "", "quality": "", "cluster": "", "failover": ""},
 }
 
 var commandLine = regexp.MustCompile(`^(tamv[a-z]+)(?: --[a-z]+ \S+)* ([a-z]+)(?: ([a-z]+))?`)
