@@ -3,6 +3,7 @@ package simd
 import (
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 )
 
@@ -12,26 +13,45 @@ const hop = 16
 var arenas = []struct {
 	name string
 	size int
-}{{"32MiB", 32 << 20}, {"512MiB", 512 << 20}}
+}{{"256KiB", 256 << 10}, {"32MiB", 32 << 20}, {"512MiB", 512 << 20}}
+
+// largest is the memory of every arena.
+var largest = sync.OnceValue(func() []byte {
+	arena := make([]byte, arenas[len(arenas)-1].size)
+	for i := range arena {
+		arena[i] = byte(i * 31)
+	}
+	return arena
+})
+
+// randomRows goes round a list of rows, so that a short run does not find the
+// rows of the one before in the cache.
+type randomRows struct {
+	order []uint32
+	at    int
+}
+
+func (r *randomRows) next(n int) []uint32 {
+	if r.at += n; r.at+n > len(r.order) {
+		r.at = 0
+	}
+	return r.order[r.at : r.at+n]
+}
 
 // eachArena runs a benchmark on every version, over random rows of each arena
 // and width.
-func eachArena(b *testing.B, widths []int, run func(b *testing.B, arena []byte, width int, order []uint32)) {
+func eachArena(b *testing.B, widths []int, run func(b *testing.B, arena []byte, width int, rows *randomRows)) {
+	random := rand.New(rand.NewPCG(1, uint64(b.N)))
 	for _, a := range arenas {
-		arena := make([]byte, a.size)
-		for i := range arena {
-			arena[i] = byte(i * 31)
-		}
 		for _, width := range widths {
-			order := make([]uint32, 1<<18)
-			random := rand.New(rand.NewPCG(1, 2))
-			for i := range order {
-				order[i] = random.Uint32N(uint32(a.size / width))
+			rows := &randomRows{order: make([]uint32, 1<<20)}
+			for i := range rows.order {
+				rows.order[i] = random.Uint32N(uint32(a.size / width))
 			}
 			for _, k := range variants() {
 				b.Run(fmt.Sprintf("%s/%d/%s", a.name, width, k.name), func(b *testing.B) {
 					use(b, k)
-					run(b, arena, width, order)
+					run(b, largest()[:a.size], width, rows)
 				})
 			}
 		}
@@ -46,19 +66,18 @@ func perRow(b *testing.B, rows, width int) {
 }
 
 func BenchmarkDots(b *testing.B) {
-	eachArena(b, []int{128, 256, 1536}, func(b *testing.B, arena []byte, stride int, order []uint32) {
+	eachArena(b, []int{128, 256, 1536}, func(b *testing.B, arena []byte, stride int, rows *randomRows) {
 		query, out := make([]int8, stride), make([]int32, hop)
-		for i := 0; b.Loop(); i += hop {
-			at := i % len(order)
-			Dots(out, query, arena, stride, order[at:at+hop])
+		for b.Loop() {
+			Dots(out, query, arena, stride, rows.next(hop))
 		}
 		perRow(b, hop, stride)
 	})
 }
 
 func BenchmarkDotsLinear(b *testing.B) {
-	eachArena(b, []int{128, 256, 1536}, func(b *testing.B, arena []byte, stride int, _ []uint32) {
-		const n = 1000
+	eachArena(b, []int{128, 256, 1536}, func(b *testing.B, arena []byte, stride int, _ *randomRows) {
+		n := min(1024, len(arena)/stride)
 		query, out := make([]int8, stride), make([]int32, n)
 		last := len(arena)/stride - n
 		first := 0
@@ -73,25 +92,24 @@ func BenchmarkDotsLinear(b *testing.B) {
 }
 
 func BenchmarkHammings(b *testing.B) {
-	eachArena(b, []int{16, 32, 192}, func(b *testing.B, arena []byte, width int, order []uint32) {
+	eachArena(b, []int{16, 32, 192}, func(b *testing.B, arena []byte, width int, rows *randomRows) {
 		codes := view[uint64](arena, len(arena)/8)
 		query, out := make([]uint64, width/8), make([]uint32, hop)
-		for i := 0; b.Loop(); i += hop {
-			at := i % len(order)
-			Hammings(out, query, codes, width/8, order[at:at+hop])
+		for b.Loop() {
+			Hammings(out, query, codes, width/8, rows.next(hop))
 		}
 		perRow(b, hop, width)
 	})
 }
 
 func BenchmarkDot(b *testing.B) {
-	eachArena(b, []int{4 * 100, 4 * 128, 4 * 1536}, func(b *testing.B, arena []byte, width int, order []uint32) {
+	eachArena(b, []int{4 * 100, 4 * 128, 4 * 1536}, func(b *testing.B, arena []byte, width int, rows *randomRows) {
 		dim := width / 4
 		floats := view[float32](arena, len(arena)/4)
 		query := make([]float32, dim)
 		var sum float32
-		for i := 0; b.Loop(); i++ {
-			at := int(order[i%len(order)]) * dim
+		for b.Loop() {
+			at := int(rows.next(1)[0]) * dim
 			sum += Dot(query, floats[at:at+dim])
 		}
 		perRow(b, 1, width)
@@ -101,16 +119,19 @@ func BenchmarkDot(b *testing.B) {
 // BenchmarkMemory is the yardstick: what reading one word of each cache line
 // costs, in order and from random lines.
 func BenchmarkMemory(b *testing.B) {
+	random := rand.New(rand.NewPCG(3, 4))
 	for _, a := range arenas {
-		words := make([]uint64, a.size/8)
-		for i := range words {
-			words[i] = uint64(i)
-		}
+		words := view[uint64](largest(), a.size/8)
 		const line = cacheLine / 8
 		b.Run(a.name+"/in-order", func(b *testing.B) {
+			n := min(1<<14, len(words)/line)
 			var s0, s1, s2, s3 uint64
+			from := 0
 			for b.Loop() {
-				for i := 0; i < len(words); i += 4 * line {
+				if from += n * line; from >= len(words) {
+					from = 0
+				}
+				for i := from; i < from+n*line; i += 4 * line {
 					block := (*[4 * line]uint64)(words[i:])
 					s0 += block[0]
 					s1 += block[line]
@@ -121,19 +142,18 @@ func BenchmarkMemory(b *testing.B) {
 			if s0+s1+s2+s3 == 0 {
 				b.Error("sum of nothing")
 			}
-			perRow(b, len(words)/line, cacheLine)
+			perRow(b, n, cacheLine)
 		})
 		b.Run(a.name+"/random", func(b *testing.B) {
-			const n = 1 << 16
-			order := make([]uint32, n)
-			random := rand.New(rand.NewPCG(3, 4))
-			for i := range order {
-				order[i] = random.Uint32N(uint32(len(words)/line)) * line
+			const n = 1 << 10
+			lines := &randomRows{order: make([]uint32, 1<<20)}
+			for i := range lines.order {
+				lines.order[i] = random.Uint32N(uint32(len(words) / line))
 			}
 			var sum uint64
 			for b.Loop() {
-				for _, at := range order {
-					sum += words[at]
+				for _, at := range lines.next(n) {
+					sum += words[at*line]
 				}
 			}
 			if sum == 0 {

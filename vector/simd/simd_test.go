@@ -345,7 +345,7 @@ func TestNoRows(t *testing.T) {
 		Dots(nil, make([]int8, 64), nil, 64, nil)
 		DotsLinear(nil, make([]int8, 64), nil, 64, 0, 0)
 		Hammings(nil, make([]uint64, 1), nil, 1, nil)
-		Prefetch(nil)
+		Prefetch([]float32(nil))
 		Prefetch(make([]uint32, 1))
 	})
 }

@@ -33,16 +33,15 @@ func best() kernels {
 
 const (
 	cacheLine = 64
-	// maxAhead and maxLines bound what is prefetched: beyond about fifty
-	// outstanding lines the processor drops or stalls on further ones.
-	maxAhead  = 12
-	maxLines  = 8
-	inFlight  = 48
-	minsAhead = 2
+	// rowsAhead and linesAhead say what to prefetch: the beginnings of the next
+	// sixteen rows, about as many lines as a core can wait for at once. Once two
+	// lines of a row were read, the processor fetches the others by itself;
+	// asking for more of them made rows of 1,536 bytes slower.
+	rowsAhead  = 16
+	linesAhead = 2
 )
 
 // plan returns how many rows ahead to prefetch and how many lines of each.
 func plan(rowBytes int) (ahead, lines int) {
-	lines = min((rowBytes+cacheLine-1)/cacheLine, maxLines)
-	return max(minsAhead, min(inFlight/lines, maxAhead)), lines
+	return rowsAhead, min((rowBytes+cacheLine-1)/cacheLine, linesAhead)
 }

@@ -1,6 +1,10 @@
 package simd
 
-import "golang.org/x/sys/cpu"
+import (
+	"unsafe"
+
+	"golang.org/x/sys/cpu"
+)
 
 // variants returns the versions this processor can run, the fastest last. Each
 // differs from the one before in the loops that a further instruction set
@@ -56,8 +60,5 @@ func dotAVX2(a, b []float32) float32
 //go:noescape
 func dotAVX512(a, b []float32) float32
 
-// Prefetch asks the processor to bring the first three cache lines of words into
-// its cache, for use shortly. It never faults and changes no result.
-//
 //go:noescape
-func Prefetch(words []uint32)
+func prefetch(p unsafe.Pointer)

@@ -1,6 +1,10 @@
 package simd
 
-import "golang.org/x/sys/cpu"
+import (
+	"unsafe"
+
+	"golang.org/x/sys/cpu"
+)
 
 // variants returns the versions this processor can run, the fastest last. Every
 // arm64 processor that Go supports has NEON.
@@ -38,8 +42,5 @@ func hammingsNEON(out []uint32, query, codes []uint64, rows []uint32, limit, ahe
 //go:noescape
 func dotNEON(a, b []float32) float32
 
-// Prefetch asks the processor to bring the first three cache lines of words into
-// its cache, for use shortly. It never faults and changes no result.
-//
 //go:noescape
-func Prefetch(words []uint32)
+func prefetch(p unsafe.Pointer)
