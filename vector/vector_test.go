@@ -14,7 +14,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func newIndex(t testing.TB, dim int, metric Metric) *Index {
+func makeIndex(t testing.TB, dim int, metric Metric) *Index {
 	t.Helper()
 	x, err := New(Config{Dim: dim, Metric: metric})
 	if err != nil {
@@ -36,7 +36,7 @@ func TestNewRefusesBadConfigurations(t *testing.T) {
 			t.Errorf("%+v: got %v, want ErrConfig", cfg, err)
 		}
 	}
-	if x := newIndex(t, MaxDim, L2); x.Dim() != MaxDim || x.Len() != 0 {
+	if x := makeIndex(t, MaxDim, L2); x.Dim() != MaxDim || x.Len() != 0 {
 		t.Errorf("dim %d, len %d", x.Dim(), x.Len())
 	}
 }
@@ -65,15 +65,15 @@ func TestBadVectorsAreRefusedAndChangeNothing(t *testing.T) {
 		{"beyond the bound", InnerProduct, []float32{2 * MaxComponent, 0}, ErrNotFinite},
 		{"zero under cosine", Cosine, []float32{0, 0}, ErrZeroVector},
 	} {
-		x := newIndex(t, 2, c.metric)
+		x := makeIndex(t, 2, c.metric)
 		add(t, x, "a", 3, 4)
 		if err := x.Add("a", c.vec); !errors.Is(err, c.want) {
 			t.Errorf("%s: Add gave %v, want %v", c.name, err, c.want)
 		}
-		if _, err := x.Search(c.vec, 1, nil); !errors.Is(err, c.want) {
+		if _, err := x.Search(c.vec, Options{K: 1}); !errors.Is(err, c.want) {
 			t.Errorf("%s: Search gave %v, want %v", c.name, err, c.want)
 		}
-		hits, err := x.Search([]float32{3, 4}, 1, nil)
+		hits, err := x.Search([]float32{3, 4}, Options{K: 1})
 		if err != nil || len(hits) != 1 || x.Len() != 1 {
 			t.Errorf("%s: the index changed: %v, %v", c.name, hits, err)
 		}
@@ -81,8 +81,8 @@ func TestBadVectorsAreRefusedAndChangeNothing(t *testing.T) {
 }
 
 func TestEdges(t *testing.T) {
-	x := newIndex(t, 2, InnerProduct)
-	if hits, err := x.Search([]float32{1, 0}, 3, nil); err != nil || len(hits) != 0 {
+	x := makeIndex(t, 2, InnerProduct)
+	if hits, err := x.Search([]float32{1, 0}, Options{K: 3}); err != nil || len(hits) != 0 {
 		t.Errorf("empty index: %v, %v", hits, err)
 	}
 	if err := x.Add("", []float32{1, 0}); !errors.Is(err, ErrID) {
@@ -92,19 +92,19 @@ func TestEdges(t *testing.T) {
 	add(t, x, "a", 1, 0)
 	add(t, x, "zero", 0, 0) // allowed where direction does not matter
 	for _, k := range []int{0, -1, math.MinInt} {
-		if _, err := x.Search([]float32{1, 0}, k, nil); !errors.Is(err, ErrK) {
+		if _, err := x.Search([]float32{1, 0}, Options{K: k}); !errors.Is(err, ErrK) {
 			t.Errorf("k = %d: %v", k, err)
 		}
 	}
-	hits, err := x.Search([]float32{1, 0}, math.MaxInt, nil)
+	hits, err := x.Search([]float32{1, 0}, Options{K: math.MaxInt})
 	if err != nil || fmt.Sprint(hits) != "[{a 1} {b 1} {zero 0}]" {
 		t.Errorf("ties by id: %v, %v", hits, err)
 	}
-	hits, err = x.Search([]float32{1, 0}, 2, func(id string) bool { return id != "a" })
+	hits, err = x.Search([]float32{1, 0}, Options{K: 2, Filter: Filter{Accept: func(id string) bool { return id != "a" }}})
 	if err != nil || fmt.Sprint(hits) != "[{b 1} {zero 0}]" {
 		t.Errorf("filter: %v, %v", hits, err)
 	}
-	if hits, err := x.Search([]float32{1, 0}, 2, func(string) bool { return false }); err != nil || len(hits) != 0 {
+	if hits, err := x.Search([]float32{1, 0}, Options{K: 2, Filter: Filter{Accept: func(string) bool { return false }}}); err != nil || len(hits) != 0 {
 		t.Errorf("filter that accepts nothing: %v, %v", hits, err)
 	}
 	if x.Delete("nobody") || !x.Delete("b") || x.Delete("b") || x.Len() != 2 {
@@ -114,13 +114,13 @@ func TestEdges(t *testing.T) {
 
 func TestScoresStayFiniteAtTheBound(t *testing.T) {
 	for _, metric := range []Metric{Cosine, InnerProduct, L2} {
-		x := newIndex(t, MaxDim, metric)
+		x := makeIndex(t, MaxDim, metric)
 		low, high := slices.Repeat([]float32{-MaxComponent}, MaxDim), slices.Repeat([]float32{MaxComponent}, MaxDim)
 		tiny := make([]float32, MaxDim)
 		tiny[0] = math.SmallestNonzeroFloat32
 		add(t, x, "low", low...)
 		add(t, x, "tiny", tiny...)
-		hits, err := x.Search(high, 3, nil)
+		hits, err := x.Search(high, Options{K: 3})
 		if err != nil || len(hits) != 2 {
 			t.Fatalf("%v: %v, %v", metric, hits, err)
 		}
@@ -133,14 +133,14 @@ func TestScoresStayFiniteAtTheBound(t *testing.T) {
 }
 
 func TestStoredVectorsAreCopies(t *testing.T) {
-	x := newIndex(t, 2, InnerProduct)
+	x := makeIndex(t, 2, InnerProduct)
 	vec := []float32{1, 0}
 	add(t, x, "a", vec...)
 	if err := x.Add("b", vec); err != nil {
 		t.Fatal(err)
 	}
 	vec[0] = 100
-	hits, _ := x.Search([]float32{1, 0}, 2, nil)
+	hits, _ := x.Search([]float32{1, 0}, Options{K: 2})
 	if fmt.Sprint(hits) != "[{a 1} {b 1}]" {
 		t.Errorf("got %v", hits)
 	}
@@ -213,7 +213,7 @@ func TestSearchAgreesWithTheNaiveModel(t *testing.T) {
 				t.Fatal(err)
 			}
 			model[key] = v
-			hits, err := x.Search(v, 20, func(other string) bool { return other == key })
+			hits, err := x.Search(v, Options{K: 20, Filter: Filter{Accept: func(other string) bool { return other == key }}})
 			if err != nil || len(hits) != 1 {
 				t.Fatalf("%s is not found right after Add: %v, %v", key, hits, err)
 			}
@@ -227,7 +227,7 @@ func TestSearchAgreesWithTheNaiveModel(t *testing.T) {
 			filter = func(id string) bool { return (id[len(id)-1]%2 == 1) == odd }
 		}
 		q, k := vec.Draw(t, "query"), rapid.IntRange(1, 15).Draw(t, "k")
-		got, err := x.Search(q, k, filter)
+		got, err := x.Search(q, Options{K: k, Filter: Filter{Accept: filter}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -249,7 +249,7 @@ func TestSearchAgreesWithTheNaiveModel(t *testing.T) {
 				t.Fatalf("hit %d is %v, want %v", i, h, want[i])
 			}
 		}
-		again, err := x.Search(q, k, filter)
+		again, err := x.Search(q, Options{K: k, Filter: Filter{Accept: filter}})
 		if err != nil || !slices.Equal(got, again) {
 			t.Fatalf("the same search gave %v, then %v", got, again)
 		}
@@ -258,7 +258,7 @@ func TestSearchAgreesWithTheNaiveModel(t *testing.T) {
 
 func TestManyReadersOneWriter(t *testing.T) {
 	const dim, writes = 16, 300
-	x := newIndex(t, dim, Cosine)
+	x := makeIndex(t, dim, Cosine)
 	rng := rand.New(rand.NewPCG(1, 2))
 	vectors := make([][]float32, writes)
 	for i := range vectors {
@@ -274,7 +274,7 @@ func TestManyReadersOneWriter(t *testing.T) {
 					return
 				default:
 				}
-				hits, err := x.Search(vectors[0], 5, nil)
+				hits, err := x.Search(vectors[0], Options{K: 5})
 				if err != nil || len(hits) > 5 || len(hits) > writes {
 					t.Errorf("search beside a writer: %v, %v", hits, err)
 					return
@@ -308,7 +308,7 @@ func randomVector(rng *rand.Rand, dim int) []float32 {
 func BenchmarkSearch(b *testing.B) {
 	for _, size := range []struct{ dim, rows int }{{128, 1000}, {256, 1000}, {256, 10000}} {
 		b.Run(fmt.Sprintf("dim=%d/rows=%d", size.dim, size.rows), func(b *testing.B) {
-			x := newIndex(b, size.dim, Cosine)
+			x := makeIndex(b, size.dim, Cosine)
 			rng := rand.New(rand.NewPCG(3, 4))
 			for i := range size.rows {
 				add(b, x, fmt.Sprintf("doc-%06d", i), randomVector(rng, size.dim)...)
@@ -316,7 +316,7 @@ func BenchmarkSearch(b *testing.B) {
 			q := randomVector(rng, size.dim)
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := x.Search(q, 5, nil); err != nil {
+				if _, err := x.Search(q, Options{K: 5}); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -122,11 +122,11 @@ func (x *indexes) search(tenant, text string, query []float32, kind string, thre
 	if t == nil {
 		return nil, nil
 	}
-	var filter func(string) bool
+	options := vector.Options{K: max(candidates, limit)}
 	if kind != "" {
-		filter = func(id string) bool { return t.entries[id].kind == kind }
+		options.Filter.Accept = func(id string) bool { return t.entries[id].kind == kind }
 	}
-	hits, err := t.vectors.Search(query, max(candidates, limit), filter)
+	hits, err := t.vectors.Search(query, options)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,137 @@
+package vector
+
+import (
+	"math"
+	"math/bits"
+)
+
+// Codes. A component c becomes the nearest whole number of steps, at most
+// maxCode of them, stored with codeZero added; a step is range/maxCode for the
+// whole index, so that the dot product of two codes times step*step is close to
+// that of the vectors. Arithmetic on codes is exact: every replica builds the
+// same graph from the same vectors, whatever its processor.
+//
+// A 1-bit code is the signs of the vector after a rotation that spreads what
+// lies in few components over all of them: random signs, then a Walsh-Hadamard
+// transform (Ailon and Chazelle, "The Fast Johnson-Lindenstrauss Transform",
+// SIAM J. Comput. 2009). The angle of two vectors shows as the number of signs
+// that differ.
+
+const (
+	maxCode  = 127
+	codeZero = 128
+	// sampleRows is how many vectors are stored before the range of codes is
+	// learned from them. Until then an index is small enough to compare floats.
+	sampleRows = 256
+	// sampleMargin is how far beyond the largest component of the sample the
+	// range reaches.
+	sampleMargin = 1.25
+	// smallestRange keeps the square of a step a normal number.
+	smallestRange = 1e-30
+)
+
+// coder makes codes. It does not change.
+type coder struct {
+	limit float32 // the range
+	step  float64 // limit / maxCode
+	flips []uint64
+}
+
+func newCoder(cfg Config, limit float32) *coder {
+	c := &coder{limit: limit, step: float64(limit) / maxCode}
+	if cfg.Tier == Bits {
+		state := leading64(cfg.Seed[:])
+		c.flips = make([]uint64, bitWords(cfg.Dim))
+		for i := range c.flips {
+			c.flips[i] = splitmix64(state + uint64(i))
+		}
+	}
+	return c
+}
+
+// learnRange returns the range for vectors like these.
+func learnRange(metric Metric, vectors []float32) float32 {
+	var largest float32
+	for _, c := range vectors {
+		largest = max(largest, c, -c)
+	}
+	limit := min(largest*sampleMargin, MaxComponent)
+	if metric == Cosine {
+		limit = min(limit, 1)
+	}
+	if limit < smallestRange {
+		return 1 // nothing but zeros: any range does
+	}
+	return limit
+}
+
+// quantize writes the signed code of v, zero padded, and returns its squared
+// length and the squared length of what was lost.
+func quantize(code []int8, v []float32, step float64) (square uint32, loss float64) {
+	perStep := 1 / step
+	for i, c := range v {
+		q := math.RoundToEven(float64(c) * perStep)
+		q = min(max(q, -maxCode), maxCode)
+		d := float64(c) - float64(q*step)
+		loss += float64(d * d)
+		code[i] = int8(q)
+		square += uint32(int32(q) * int32(q))
+	}
+	clear(code[len(v):])
+	return square, loss
+}
+
+// norm returns the length of v.
+func norm(v []float32) float64 {
+	var sum float64
+	for _, c := range v {
+		sum += float64(float64(c) * float64(c))
+	}
+	return math.Sqrt(sum)
+}
+
+// flipSign converts codes between signed bytes and bytes with codeZero added.
+func flipSign[A, B byte | int8](to []A, from []B) {
+	const signs = codeZero * 0x0101010101010101
+	source := words64(from)
+	for i := range words64(to) {
+		words64(to)[i] = source[i] ^ signs
+	}
+}
+
+// bitWords is the number of words of a 1-bit code: one bit for each component
+// after rotation, whose number is a power of two.
+func bitWords(dim int) int { return max(1, 1<<bits.Len(uint(dim-1))/64) }
+
+// signs writes the 1-bit code of v. work is as long as the code has bits.
+func (c *coder) signs(code []uint64, v, work []float32) {
+	clear(work[copy(work, v):])
+	for i := range work {
+		if c.flips[i/64]>>(i%64)&1 == 1 {
+			work[i] = -work[i]
+		}
+	}
+	hadamard(work)
+	for w := range code {
+		var word uint64
+		for b, x := range work[w*64:][:64] {
+			if x < 0 {
+				word |= 1 << b
+			}
+		}
+		code[w] = word
+	}
+}
+
+// hadamard transforms v, whose length is a power of two. It only adds and
+// subtracts, so every processor rounds alike.
+func hadamard(v []float32) {
+	for half := 1; half < len(v); half *= 2 {
+		for block := 0; block < len(v); block += 2 * half {
+			low, high := v[block:block+half], v[block+half:block+2*half]
+			for i := range low {
+				low[i], high[i] = low[i]+high[i], low[i]-high[i]
+			}
+		}
+	}
+}

@@ -1,0 +1,212 @@
+package vector
+
+import (
+	"sync/atomic"
+
+	"tamv.internal/tamv/vector/simd"
+)
+
+// The graph is a Hierarchical Navigable Small World (Malkov and Yashunin, IEEE
+// TPAMI 2020). A node's ground row is [count, twin, links...]; its block of upper
+// links is [levels, then for each level: count, links...].
+//
+// Rows whose codes are the same are not nodes each: thousands of equal vectors
+// would fill each other's links and cut off the rest. The first is a node, the
+// others hang behind it in a chain: twin is the next row+1, or 0. twinFlag in
+// the count marks a row that hangs in a chain.
+//
+// Links are written by the writer alone and read by searches at the same time:
+// every access by a search, and every store, is atomic. A link is stored before
+// the count that covers it, so every link within the count is a row that was
+// once meant; a search that reads while a list changes sees a mixture, which
+// costs it at most a detour.
+
+const (
+	countAt  = 0
+	twinAt   = 1
+	linksAt  = 2 // in the ground row
+	twinFlag = 1 << 31
+)
+
+// links returns the list of a node at a level: its count, then its links.
+func (v *view) links(row uint32, level int) []uint32 {
+	if level == 0 {
+		// The twin lies between count and links; see neighbours.
+		return v.ground[int(row)*v.shape.ground:][:v.shape.ground]
+	}
+	at := int(v.blocks[row]) + 1 + (level-1)*v.shape.upper
+	return v.upper[at:][:v.shape.upper]
+}
+
+// neighbours returns the count and the links of a node at a level.
+func (v *view) neighbours(row uint32, level int) (count int, links []uint32) {
+	list := v.links(row, level)
+	count = int(atomic.LoadUint32(&list[countAt]) &^ twinFlag)
+	if level == 0 {
+		links = list[linksAt:]
+	} else {
+		links = list[1:]
+	}
+	return min(count, len(links)), links
+}
+
+// setNeighbours replaces a node's links.
+func (v *view) setNeighbours(row uint32, level int, to []uint32) {
+	list := v.links(row, level)
+	links := list[1:]
+	if level == 0 {
+		links = list[linksAt:]
+	}
+	for i, row := range to {
+		atomic.StoreUint32(&links[i], row)
+	}
+	atomic.StoreUint32(&list[countAt], uint32(len(to)))
+}
+
+// setCount makes links that were stored behind the others count.
+func (v *view) setCount(row uint32, level, count int) {
+	atomic.StoreUint32(&v.links(row, level)[countAt], uint32(count))
+}
+
+// width is how many links a node may have at a level.
+func (v *view) width(level int) int {
+	if level == 0 {
+		return v.shape.ground - linksAt
+	}
+	return v.shape.upper - 1
+}
+
+// levels is the highest level of a node.
+func (v *view) levels(row uint32) int {
+	if at := v.blocks[row]; at != 0 {
+		return int(v.upper[at])
+	}
+	return 0
+}
+
+// twin returns the row behind this one in its chain.
+func (v *view) twin(row uint32) (next uint32, ok bool) {
+	next = atomic.LoadUint32(&v.ground[int(row)*v.shape.ground+twinAt])
+	return next - 1, next != 0
+}
+
+func (v *view) setTwin(row, next uint32, ok bool) {
+	if next++; !ok {
+		next = 0
+	}
+	atomic.StoreUint32(&v.ground[int(row)*v.shape.ground+twinAt], next)
+}
+
+func (v *view) isTwin(row uint32) bool {
+	return atomic.LoadUint32(&v.ground[int(row)*v.shape.ground+countAt])&twinFlag != 0
+}
+
+func (v *view) markTwin(row uint32) {
+	atomic.StoreUint32(&v.ground[int(row)*v.shape.ground+countAt], twinFlag)
+}
+
+// greedy walks from entry at level from down to level to+1, always to the
+// nearest neighbour, and returns where it ends.
+func (v *view) greedy(s *scratch, q *query, entry uint32, from, to int) uint32 {
+	s.rows = append(s.rows[:0], entry)
+	best := v.measure(s, q, s.rows)[0]
+	for level := from; level > to; level-- {
+		for moved := true; moved; {
+			moved = false
+			count, links := v.neighbours(entry, level)
+			s.rows = s.rows[:0]
+			for i := range count {
+				if row := atomic.LoadUint32(&links[i]); int(row) < v.rows {
+					s.rows = append(s.rows, row)
+				}
+			}
+			for i, key := range v.measure(s, q, s.rows) {
+				if key < best {
+					best, entry, moved = key, s.rows[i], true
+				}
+			}
+		}
+	}
+	return entry
+}
+
+// beam gathers in s.pool the ef nodes nearest to q that a walk from entry at a
+// level finds. It looks at deleted rows like at others.
+func (v *view) beam(s *scratch, q *query, entry uint32, level, ef int) {
+	s.visit()
+	visited, epoch := s.visited, s.epoch
+	s.rows = append(s.rows[:0], entry)
+	p := append(s.pool[:0], poolEntry(v.measure(s, q, s.rows)[0], entry))
+	visited[entry] = epoch
+	for next := 0; next < len(p); {
+		if p[next]&expanded != 0 {
+			next++
+			continue
+		}
+		p[next] |= expanded
+		count, links := v.neighbours(p.row(next), level)
+		rows := s.rows[:0]
+		for i := range links[:count] {
+			row := atomic.LoadUint32(&links[i])
+			if int(row) < v.rows && visited[row] != epoch {
+				visited[row] = epoch
+				rows = append(rows, row)
+			}
+		}
+		if level == 0 && next+1 < len(p) { // the likely next one, while this one's neighbours are measured
+			simd.Prefetch(v.links(p.row(next+1), 0))
+		}
+		if len(rows) == 0 {
+			continue
+		}
+		first := next + 1
+		for i, key := range v.measure(s, q, rows) {
+			if len(p) == ef && key >= p.key(ef-1) {
+				continue
+			}
+			var at int
+			p, at = p.insert(poolEntry(key, rows[i]), ef)
+			first = min(first, at)
+		}
+		next = min(next, first)
+		if level == 0 && next < len(p) {
+			simd.Prefetch(v.links(p.row(next), 0))
+		}
+	}
+	s.pool = p
+}
+
+// pool is a list of rows sorted by distance, then row: distance<<32 | row<<1 |
+// expanded. For the few hundred that a search keeps, moving the tail of an array
+// is cheaper than the two heaps of the textbook.
+type pool []uint64
+
+// expanded marks a row whose neighbours have been looked at.
+const expanded = 1
+
+func poolEntry(key, row uint32) uint64 { return uint64(key)<<32 | uint64(row)<<1 }
+
+func (p pool) row(i int) uint32 { return uint32(p[i]) >> 1 }
+
+func (p pool) key(i int) uint32 { return uint32(p[i] >> 32) }
+
+// insert puts an entry in its place and drops the last of more than limit.
+func (p pool) insert(entry uint64, limit int) (grown pool, at int) {
+	low, high := 0, len(p)
+	for low < high {
+		if middle := int(uint(low+high) >> 1); p[middle] < entry {
+			low = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	if low == limit {
+		return p, low
+	}
+	if len(p) < limit {
+		p = append(p, 0)
+	}
+	copy(p[low+1:], p[low:len(p)-1])
+	p[low] = entry
+	return p, low
+}
