@@ -88,7 +88,7 @@ type Limits struct {
 	Pending             int           // handshakes at once
 	PendingPerAddress   int
 	SessionsPerIdentity int
-	Request             time.Duration // for one call of the Handler, Rooms or the Recorder, give or take a thirtieth; what then becomes of it is unknown to the client
+	Request             time.Duration // for one call of the Handler, Rooms or the Recorder, less up to a thirtieth; what then becomes of it is unknown to the client
 	Frame               int           // bytes
 	Credit              int           // requests in flight per session
 	Checkpoint          int           // frames after which a client owes a checkpoint; four times that ends the session
