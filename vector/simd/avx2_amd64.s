@@ -11,19 +11,19 @@
 
 // BIAS sums 128*query over its bytes and spreads the result over XBIAS.
 #define BIAS \
-	MOVL         $0x00800080, K  \
-	VMOVD        K, X6           \
-	VPBROADCASTD X6, Y6          \
-	VPXOR        Y5, Y5, Y5      \
-	XORQ         K, K            \
-bias:                                \
+	MOVL         $0x00800080, K       \
+	VMOVD        K, X6                \
+	VPBROADCASTD X6, Y6               \
+	VPXOR        Y5, Y5, Y5           \
+	XORQ         K, K                 \
+bias:                                     \
 	VPMOVSXBW    (QUERY)(K*1), YQUERY \
-	VPMADDWD     YQUERY, Y6, Y7  \
-	VPADDD       Y7, Y5, Y5      \
-	ADDQ         $16, K          \
-	CMPQ         K, STRIDE       \
-	JLT          bias            \
-	FOLD(Y5, X5, X6)             \
+	VPMADDWD     YQUERY, Y6, Y7       \
+	VPADDD       Y7, Y5, Y5           \
+	ADDQ         $16, K               \
+	CMPQ         K, STRIDE            \
+	JLT          bias                 \
+	FOLD(Y5, X5, X6)                  \
 	VPBROADCASTD X5, XBIAS
 
 // FOLD adds the eight sums of Y into the lowest lane.
@@ -37,51 +37,51 @@ bias:                                \
 
 // ADD_PRODUCTS adds 16 bytes of the row at P, times YQUERY, to SUM.
 #define ADD_PRODUCTS(P, T, SUM) \
-	VPMOVZXBW (P)(K*1), T     \
-	VPMADDWD  YQUERY, T, T    \
+	VPMOVZXBW (P)(K*1), T  \
+	VPMADDWD  YQUERY, T, T \
 	VPADDD    T, SUM, SUM
 
 // DOT_FOUR sums four rows, P0 to P3, each in a register of its own; then a
 // transposition leaves the four results in X5.
 #define DOT_FOUR(block) \
-	VPXOR       Y0, Y0, Y0      \
-	VPXOR       Y1, Y1, Y1      \
-	VPXOR       Y2, Y2, Y2      \
-	VPXOR       Y3, Y3, Y3      \
-	XORQ        K, K            \
-block:                              \
+	VPXOR       Y0, Y0, Y0           \
+	VPXOR       Y1, Y1, Y1           \
+	VPXOR       Y2, Y2, Y2           \
+	VPXOR       Y3, Y3, Y3           \
+	XORQ        K, K                 \
+block:                                   \
 	VPMOVSXBW   (QUERY)(K*1), YQUERY \
-	ADD_PRODUCTS(P0, Y5, Y0)    \
-	ADD_PRODUCTS(P1, Y6, Y1)    \
-	ADD_PRODUCTS(P2, Y7, Y2)    \
-	ADD_PRODUCTS(P3, Y8, Y3)    \
-	ADDQ        $16, K          \
-	CMPQ        K, STRIDE       \
-	JLT         block           \
-	VPUNPCKLDQ  Y1, Y0, Y5      \
-	VPUNPCKHDQ  Y1, Y0, Y6      \
-	VPADDD      Y6, Y5, Y5      \
-	VPUNPCKLDQ  Y3, Y2, Y7      \
-	VPUNPCKHDQ  Y3, Y2, Y8      \
-	VPADDD      Y8, Y7, Y7      \
-	VPUNPCKLQDQ Y7, Y5, Y6      \
-	VPUNPCKHQDQ Y7, Y5, Y8      \
-	VPADDD      Y8, Y6, Y5      \
-	VEXTRACTI128 $1, Y5, X6     \
-	VPADDD      X6, X5, X5      \
+	ADD_PRODUCTS(P0, Y5, Y0)         \
+	ADD_PRODUCTS(P1, Y6, Y1)         \
+	ADD_PRODUCTS(P2, Y7, Y2)         \
+	ADD_PRODUCTS(P3, Y8, Y3)         \
+	ADDQ        $16, K               \
+	CMPQ        K, STRIDE            \
+	JLT         block                \
+	VPUNPCKLDQ  Y1, Y0, Y5           \
+	VPUNPCKHDQ  Y1, Y0, Y6           \
+	VPADDD      Y6, Y5, Y5           \
+	VPUNPCKLDQ  Y3, Y2, Y7           \
+	VPUNPCKHDQ  Y3, Y2, Y8           \
+	VPADDD      Y8, Y7, Y7           \
+	VPUNPCKLQDQ Y7, Y5, Y6           \
+	VPUNPCKHQDQ Y7, Y5, Y8           \
+	VPADDD      Y8, Y6, Y5           \
+	VEXTRACTI128 $1, Y5, X6          \
+	VPADDD      X6, X5, X5           \
 	VPSUBD      XBIAS, X5, X5
 
 // DOT_ONE sums the row at P0 into the lowest lane of X0.
 #define DOT_ONE(block) \
-	VPXOR     Y0, Y0, Y0       \
-	XORQ      K, K             \
-block:                             \
+	VPXOR     Y0, Y0, Y0           \
+	XORQ      K, K                 \
+block:                                 \
 	VPMOVSXBW (QUERY)(K*1), YQUERY \
-	ADD_PRODUCTS(P0, Y5, Y0)   \
-	ADDQ      $16, K           \
-	CMPQ      K, STRIDE        \
-	JLT       block            \
-	FOLD(Y0, X0, X6)           \
+	ADD_PRODUCTS(P0, Y5, Y0)       \
+	ADDQ      $16, K               \
+	CMPQ      K, STRIDE            \
+	JLT       block                \
+	FOLD(Y0, X0, X6)               \
 	VPSUBD    XBIAS, X0, X0
 
 // func dotsAVX2(out []int32, query []int8, codes []byte, rows []uint32, limit, ahead, lines int) (done int)
@@ -175,13 +175,13 @@ GLOBL wordMasks<>(SB), RODATA|NOPTR, $56
 
 // COUNT adds the bits set in T to SUM.
 #define COUNT(T, SUM) \
-	VPAND   YNIBBLE, T, Y9   \
-	VPSRLW  $4, T, T         \
-	VPAND   YNIBBLE, T, T    \
-	VPSHUFB Y9, YCOUNTS, Y9  \
-	VPSHUFB T, YCOUNTS, T    \
-	VPADDB  Y9, T, T         \
-	VPSADBW YZERO, T, T      \
+	VPAND   YNIBBLE, T, Y9  \
+	VPSRLW  $4, T, T        \
+	VPAND   YNIBBLE, T, T   \
+	VPSHUFB Y9, YCOUNTS, Y9 \
+	VPSHUFB T, YCOUNTS, T   \
+	VPADDB  Y9, T, T        \
+	VPSADBW YZERO, T, T     \
 	VPADDQ  T, SUM, SUM
 
 // DIFFER adds the bits in which the row at P differs from YQUERY to SUM.

@@ -12,16 +12,16 @@
 
 // BIAS sums 128*query over its bytes and spreads the result over ZBIAS.
 #define BIAS \
-	MOVL          $0x80808080, K   \
-	VPBROADCASTD  K, Z128          \
-	VPXORQ        Z5, Z5, Z5       \
-	XORQ          K, K             \
-bias:                                  \
+	MOVL          $0x80808080, K         \
+	VPBROADCASTD  K, Z128                \
+	VPXORQ        Z5, Z5, Z5             \
+	XORQ          K, K                   \
+bias:                                        \
 	VPDPBUSD      (QUERY)(K*1), Z128, Z5 \
-	ADDQ          $64, K           \
-	CMPQ          K, STRIDE        \
-	JLT           bias             \
-	FOLD(Z5, Y5, X5, Y6, X6)       \
+	ADDQ          $64, K                 \
+	CMPQ          K, STRIDE              \
+	JLT           bias                   \
+	FOLD(Z5, Y5, X5, Y6, X6)             \
 	VPBROADCASTD  X5, ZBIAS
 
 // FOLD adds the 16 sums of Z into the lowest lane.
@@ -33,55 +33,55 @@ bias:                                  \
 	VPADDD        XT, X, X
 
 #define FOLD_TO_FOUR(Z, Y, X, YT, XT) \
-	VEXTRACTI64X4 $1, Z, YT    \
-	VPADDD        YT, Y, Y     \
-	VEXTRACTI128  $1, Y, XT    \
+	VEXTRACTI64X4 $1, Z, YT \
+	VPADDD        YT, Y, Y  \
+	VEXTRACTI128  $1, Y, XT \
 	VPADDD        XT, X, X
 
 // DOT_FOUR sums four rows, P0 to P3, each in a register of its own; then a
 // transposition leaves the four results in X5.
 #define DOT_FOUR(block) \
-	VPXORQ      Z0, Z0, Z0       \
-	VPXORQ      Z1, Z1, Z1       \
-	VPXORQ      Z2, Z2, Z2       \
-	VPXORQ      Z3, Z3, Z3       \
-	XORQ        K, K             \
-block:                               \
+	VPXORQ      Z0, Z0, Z0           \
+	VPXORQ      Z1, Z1, Z1           \
+	VPXORQ      Z2, Z2, Z2           \
+	VPXORQ      Z3, Z3, Z3           \
+	XORQ        K, K                 \
+block:                                   \
 	VMOVDQU64   (QUERY)(K*1), ZQUERY \
-	VMOVDQU64   (P0)(K*1), Z5    \
-	VMOVDQU64   (P1)(K*1), Z6    \
-	VMOVDQU64   (P2)(K*1), Z7    \
-	VMOVDQU64   (P3)(K*1), Z8    \
-	VPDPBUSD    ZQUERY, Z5, Z0   \
-	VPDPBUSD    ZQUERY, Z6, Z1   \
-	VPDPBUSD    ZQUERY, Z7, Z2   \
-	VPDPBUSD    ZQUERY, Z8, Z3   \
-	ADDQ        $64, K           \
-	CMPQ        K, STRIDE        \
-	JLT         block            \
-	VPUNPCKLDQ  Z1, Z0, Z5       \
-	VPUNPCKHDQ  Z1, Z0, Z6       \
-	VPADDD      Z6, Z5, Z5       \
-	VPUNPCKLDQ  Z3, Z2, Z7       \
-	VPUNPCKHDQ  Z3, Z2, Z8       \
-	VPADDD      Z8, Z7, Z7       \
-	VPUNPCKLQDQ Z7, Z5, Z6       \
-	VPUNPCKHQDQ Z7, Z5, Z8       \
-	VPADDD      Z8, Z6, Z5       \
+	VMOVDQU64   (P0)(K*1), Z5        \
+	VMOVDQU64   (P1)(K*1), Z6        \
+	VMOVDQU64   (P2)(K*1), Z7        \
+	VMOVDQU64   (P3)(K*1), Z8        \
+	VPDPBUSD    ZQUERY, Z5, Z0       \
+	VPDPBUSD    ZQUERY, Z6, Z1       \
+	VPDPBUSD    ZQUERY, Z7, Z2       \
+	VPDPBUSD    ZQUERY, Z8, Z3       \
+	ADDQ        $64, K               \
+	CMPQ        K, STRIDE            \
+	JLT         block                \
+	VPUNPCKLDQ  Z1, Z0, Z5           \
+	VPUNPCKHDQ  Z1, Z0, Z6           \
+	VPADDD      Z6, Z5, Z5           \
+	VPUNPCKLDQ  Z3, Z2, Z7           \
+	VPUNPCKHDQ  Z3, Z2, Z8           \
+	VPADDD      Z8, Z7, Z7           \
+	VPUNPCKLQDQ Z7, Z5, Z6           \
+	VPUNPCKHQDQ Z7, Z5, Z8           \
+	VPADDD      Z8, Z6, Z5           \
 	FOLD_TO_FOUR(Z5, Y5, X5, Y6, X6) \
 	VPSUBD      XBIAS, X5, X5
 
 // DOT_ONE sums the row at P0 into the lowest lane of X0.
 #define DOT_ONE(block) \
-	VPXORQ    Z0, Z0, Z0      \
-	XORQ      K, K            \
-block:                            \
-	VMOVDQU64 (P0)(K*1), Z5   \
+	VPXORQ    Z0, Z0, Z0           \
+	XORQ      K, K                 \
+block:                                 \
+	VMOVDQU64 (P0)(K*1), Z5        \
 	VPDPBUSD  (QUERY)(K*1), Z5, Z0 \
-	ADDQ      $64, K          \
-	CMPQ      K, STRIDE       \
-	JLT       block           \
-	FOLD(Z0, Y0, X0, Y6, X6)  \
+	ADDQ      $64, K               \
+	CMPQ      K, STRIDE            \
+	JLT       block                \
+	FOLD(Z0, Y0, X0, Y6, X6)       \
 	VPSUBD    XBIAS, X0, X0
 
 // func dotsAVX512(out []int32, query []int8, codes []byte, rows []uint32, limit, ahead, lines int) (done int)

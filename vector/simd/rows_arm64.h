@@ -45,22 +45,22 @@
 // PREFETCH_ROWS fetches the first lines of every row before min(I+ahead, n) that
 // has not been fetched. A row out of range is harmless: a prefetch never faults.
 #define PREFETCH_ROWS \
-	ADD     AHEAD, I, T0       \
-	CMP     N, T0              \
-	CSEL    LT, T0, N, T0      \
-fetchRow:                          \
-	CMP     T0, FETCHED        \
-	BGE     fetched            \
-	MOVWU.P 4(FETCH), T1       \
+	ADD     AHEAD, I, T0          \
+	CMP     N, T0                 \
+	CSEL    LT, T0, N, T0         \
+fetchRow:                             \
+	CMP     T0, FETCHED           \
+	BGE     fetched               \
+	MOVWU.P 4(FETCH), T1          \
 	MADD    STRIDE, CODES, T1, T1 \
-	MOVD    LINES, T2          \
-fetchLine:                         \
-	PRFM    (T1), PLDL1KEEP    \
-	ADD     $LINE, T1          \
-	SUBS    $1, T2             \
-	BNE     fetchLine          \
-	ADD     $1, FETCHED        \
-	B       fetchRow           \
+	MOVD    LINES, T2             \
+fetchLine:                            \
+	PRFM    (T1), PLDL1KEEP       \
+	ADD     $LINE, T1             \
+	SUBS    $1, T2                \
+	BNE     fetchLine             \
+	ADD     $1, FETCHED           \
+	B       fetchRow              \
 fetched:
 
 // LOCATE points P to row I+n of the list, or jumps to bad if the arena has no
