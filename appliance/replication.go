@@ -87,16 +87,18 @@ func (p proposer) Propose(ctx context.Context, command []byte) (outcome any, err
 // patiently repeats what fails because the leadership changes hands, for as long
 // as patience and ctx allow.
 func patiently(ctx context.Context, node interface{ WaitLeader(context.Context) error }, try func(context.Context) error) error {
-	deadline, cancel := context.WithTimeout(ctx, patience)
+	began := time.Now()
+	err := try(ctx)
+	if err == nil { // nearly always, and without a timer
+		return nil
+	}
+	deadline, cancel := context.WithDeadline(ctx, began.Add(patience))
 	defer cancel()
 	pause := backoff.ExponentialBackOff{InitialInterval: shortestPause, Multiplier: 2, RandomizationFactor: 0.5, MaxInterval: longestPause}
 	pause.Reset()
 	uncertain := false // of any try: none after it can say that nothing was done
-	for {
-		err := try(ctx)
+	for ; err != nil; err = try(ctx) {
 		switch {
-		case err == nil:
-			return nil
 		case errors.Is(err, consensus.ErrUncertain):
 			uncertain = true
 		case errors.Is(err, consensus.ErrNotLeader):
@@ -119,6 +121,7 @@ func patiently(ctx context.Context, node interface{ WaitLeader(context.Context) 
 		}
 		return replicationError(err)
 	}
+	return nil
 }
 
 func replicationError(err error) error {
