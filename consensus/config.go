@@ -71,12 +71,13 @@ type StreamLayer interface {
 }
 
 // DefaultConfig returns the settings for a cluster on a local network. The timeouts are the same for one member as for
-// five; a cluster of one does not wait for them (see Open).
+// five; a cluster of one does not wait for them (see Open). Packs of 64 clients are not compressed: it took 5 % of a node's
+// CPU, in the one goroutine that all commands wait for, to save bytes of which disk and network have enough.
 func DefaultConfig() Config {
 	return Config{
 		MaxPackCommands:    2048,
 		MaxPackBytes:       1 << 20,
-		CompressAbove:      4 << 10,
+		CompressAbove:      64 << 10,
 		QueueLength:        16 << 10,
 		SnapshotInterval:   time.Minute,
 		SnapshotThreshold:  20_000,
