@@ -120,11 +120,12 @@ func (j *Journal) Faults() []string {
 }
 
 // Interruption is the longest time without an acknowledged write, up to the
-// finish.
-func (j *Journal) Interruption() time.Duration {
+// finish, and when it began.
+func (j *Journal) Interruption() (longest time.Duration, began time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return longestGap(j.writes, j.ended)
+	longest, since := longestGap(j.writes, j.ended)
+	return longest, j.began.Add(since)
 }
 
 // Recovery is the longest time from a moment of [Journal.Expect] until a write that
@@ -147,17 +148,20 @@ func (j *Journal) Recovery() (longest time.Duration, after string) {
 	return longest, after
 }
 
-// longestGap is the longest time between two ends, from 0 to the finish.
-func longestGap(writes []Span, finish time.Duration) time.Duration {
+// longestGap is the longest time between two ends, from 0 to the finish, and the
+// first of the two.
+func longestGap(writes []Span, finish time.Duration) (longest, since time.Duration) {
 	ends := make([]time.Duration, 0, len(writes)+1)
 	for _, w := range writes {
 		ends = append(ends, min(w.End, finish))
 	}
 	slices.Sort(ends)
-	var longest, last time.Duration
+	var last time.Duration
 	for _, end := range append(ends, finish) {
-		longest = max(longest, end-last)
+		if end-last > longest {
+			longest, since = end-last, last
+		}
 		last = end
 	}
-	return longest
+	return longest, since
 }

@@ -26,7 +26,7 @@ func TestJournal(t *testing.T) {
 	if got := j.Faults(); len(got) != 1 || got[0] != "kill n1" {
 		t.Errorf("faults %q", got)
 	}
-	if got := j.Interruption(); got != 350*time.Millisecond {
+	if got, since := j.Interruption(); got != 350*time.Millisecond || !since.After(j.began) {
 		t.Errorf("interrupted for %s", got)
 	}
 	// one: from 90 to 450; two: from 460 to 480; three: from 120 to 470.
@@ -49,7 +49,7 @@ func TestJournalWithoutRecovery(t *testing.T) {
 	if got, _ := j.Recovery(); got != 80*time.Millisecond {
 		t.Errorf("recovered in %s", got)
 	}
-	if got := j.Interruption(); got != 90*time.Millisecond {
+	if got, since := j.Interruption(); got != 90*time.Millisecond || since != j.began.Add(10*time.Millisecond) {
 		t.Errorf("interrupted for %s", got)
 	}
 	j.Finish()

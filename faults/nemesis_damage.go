@@ -41,7 +41,15 @@ func damageLedger(ctx context.Context, t *Trial) error {
 	if err := t.seal(ctx, 1, smallEntry); err != nil {
 		return err
 	}
-	return damage(ledgerFiles)(ctx, t)
+	n, err := t.spoil(ctx, ledgerFiles)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(restart(ctx, n), t.Recovered(ctx, "damage to a follower"))
+	return errors.Join(err, until(ctx, MaxRecovery, func() error {
+		_, err := readLedger(ctx, t.Client(auditor, n), fillAction)
+		return err
+	}))
 }
 
 // spoil kills a follower and flips bytes in its files.

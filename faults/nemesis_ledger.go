@@ -2,9 +2,10 @@ package faults
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"path/filepath"
-	"strings"
 	"sync"
 )
 
@@ -15,18 +16,20 @@ const (
 	fillStep    = 1 << 10
 
 	smallEntry = 16       // bytes of payload
-	largeEntry = 64 << 10 // so that the log grows fast
+	largeEntry = 16 << 10 // so that the log grows fast
 )
 
 // fill appends so many entries to the ledger, as fast as it goes, or until ctx
 // ends. They are nobody's operations: the table does not count them.
 func (t *Trial) fill(ctx context.Context, entries, payload int) {
 	caller := Caller{Nodes: t.As(auditor), Journal: NewJournal()}
-	body := map[string]any{"action": fillAction, "outcome": "ok", "data": strings.Repeat("x", payload)}
 	var all sync.WaitGroup
 	for client := range fillClients {
 		all.Go(func() {
+			random := make([]byte, payload/4*3) // packs are compressed, and the log must grow
 			for n := client; n < entries && ctx.Err() == nil; n += fillClients {
+				rand.Read(random) // never fails
+				body := map[string]any{"action": fillAction, "outcome": "ok", "data": base64.StdEncoding.EncodeToString(random)}
 				caller.Do(ctx, Operation{Method: "POST", Path: "/v1/evidence", Body: body, Repeat: true}, n)
 			}
 		})

@@ -55,7 +55,7 @@ func (n *Node) touched(ctx context.Context, pattern string, most time.Duration) 
 // killDuring kills nodes in the moment in which they write to files.
 func killDuring(pattern string) func(ctx context.Context, t *Trial) error {
 	return func(ctx context.Context, t *Trial) error {
-		const kills = 4
+		const kills = 3 // a snapshot is due when the log is as large as the last one: each takes twice as long
 		for range kills {
 			members := t.Members()
 			n := members[t.Rand.IntN(len(members))]

@@ -16,6 +16,7 @@ type Row struct {
 	Operations   Counts        `json:"operations"`
 	Verdict      Verdict       `json:"verdict"`
 	Interruption time.Duration `json:"interruptionNs"` // longest time without an acknowledged write
+	Interrupted  time.Time     `json:"interrupted"`    // when that began
 	Recovery     time.Duration `json:"recoveryNs"`     // longest time until a write got through again
 	After        string        `json:"after"`          // what that recovery was from
 	Took         time.Duration `json:"tookNs"`         // the whole scenario, checks included

@@ -92,7 +92,8 @@ func (s *Site) Try(ctx context.Context, sc Scenario, name string, scale Scale, s
 	case err != nil:
 		row.Failure = err.Error()
 	}
-	row.Faults, row.Operations, row.Interruption = t.Faults(), t.Counts(), t.Interruption()
+	row.Faults, row.Operations = t.Faults(), t.Counts()
+	row.Interruption, row.Interrupted = t.Interruption()
 	row.Recovery, row.After = t.Recovery()
 	row.Took = time.Since(began)
 	return row
