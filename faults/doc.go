@@ -12,7 +12,7 @@
 // they are not partitioned.
 //
 // Meanwhile workloads write and read through the signed API of whichever node
-// they choose. An operation ends in one of three ways:
+// they choose; half of the clients stay at one. An operation ends in one of three ways:
 //
 //   - acknowledged: a node answered that it is done;
 //   - refused: every answer said that it is not done and will not be;
