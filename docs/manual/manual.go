@@ -49,7 +49,7 @@ type Passage struct {
 
 // Topics lists the topics in reading order; each is the name of a file.
 func Topics() []string {
-	return []string{"identities", "intents", "audit", "memory", "rooms", "money", "evidence", "cluster", "backups", "recovery"}
+	return []string{"identities", "intents", "audit", "memory", "rooms", "money", "evidence", "backups", "recovery"}
 }
 
 // Languages lists the languages that the manual is written in.
