@@ -82,22 +82,27 @@ func invite(t testing.TB, operator *client.Client, node string) string {
 	return body.Token
 }
 
-// join makes the machine a member, with a port that it keeps.
-func (m *machine) join(t testing.TB, token string) error {
+// freeAddress is one that nobody listens on.
+func freeAddress(t testing.TB) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.cfg.Listen = l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// join makes the machine a member, with a port that it keeps.
+func (m *machine) join(t testing.TB, token string) error {
+	m.cfg.Listen = freeAddress(t)
 	return appliance.Join(t.Context(), m.cfg, token)
 }
 
 // nodeRow is what GET /v1/cluster says of a node.
 type nodeRow struct {
-	ID, Role         string
+	ID, Address      string
+	Role             string
 	Voter, Reachable bool
 	Lag              uint64
 	Ledger           struct{ Size uint64 }
@@ -243,6 +248,20 @@ func TestMembersComeAndGo(t *testing.T) {
 		t.Errorf("a machine joins under a removed name: %v", err)
 	}
 	gama.stop(t)
+}
+
+// A node that is started at another address is found there.
+func TestAMemberMoves(t *testing.T) {
+	machines, operator := site(t, "alfa", "beta", "gama")
+	gama := machines[2]
+	gama.stop(t)
+	was := gama.cfg.Listen
+	gama.cfg.Listen = freeAddress(t)
+	gama.start(t)
+	eventually(t, "gama votes at its new address", func() bool {
+		n := nodes(t, operator)["gama"]
+		return n.Voter && n.Reachable && n.Address == gama.cfg.Listen && n.Address != was
+	})
 }
 
 // A token is good for one machine; who has none, or a used one, stays outside,

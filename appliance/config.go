@@ -59,11 +59,12 @@ const DefaultListen = "127.0.0.1:7443"
 
 // Running is what a started node is reached by.
 type Running struct {
-	Node    string
-	Data    string
-	Address string        // host:port
-	Context string        // path of context.json
-	Took    time.Duration // from Run to ready
+	Node     string
+	Data     string
+	Address  string        // host:port
+	Context  string        // path of context.json
+	Operator bool          // the first operator's key is here
+	Took     time.Duration // from Run to ready
 }
 
 func (c Config) withDefaults() Config {

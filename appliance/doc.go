@@ -6,10 +6,13 @@
 // Everything listens on one port: TCP for HTTPS and WebSocket, UDP for TAP
 // over QUIC. The folder it is given holds all there is:
 //
+//	cluster.json   which node of which site this is, and where it is reached
 //	context.json   how tamvctl reaches this node
-//	operator.key   the first identity's private key (PKCS #8, PEM)
+//	operator.key   the first identity's private key (PKCS #8, PEM); first node only
 //	log.key        the ledger's signing key (signed-note form)
+//	recovery.pem   the site's keys, sealed; made by Init
 //	ca/            the site's certificate authority and this node's certificate
 //	raft/          the replicated log and its snapshots
-//	state.db       records, money and the ledger
+//	state.db       records, money and the ledger's open segment
+//	ledger/        the ledger's sealed segments
 package appliance

@@ -82,9 +82,9 @@ func readLedgerKey(path string) (ledgerKey, error) {
 	return ledgerKey{signer, lines[1], string(raw)}, nil
 }
 
-// enrolOperator makes the first identity of a new appliance and writes its
-// key. The operator of a development node holds every role; on a site, it
-// enrols people with one role each.
+// enrolOperator makes the first identity of a new site and writes its key. It
+// holds every role, because there is nobody else yet; it is meant to enrol people
+// with one role each and to be revoked then.
 func enrolOperator(ctx context.Context, cfg Config, keyFile string, view store.View, writer store.Committer, now time.Time) error {
 	known := false
 	if err := view.Scan(store.K(cfg.Tenant, anubis.SpaceIdentity).Prefix(), "", func(store.Item) bool { known = true; return false }); err != nil || known {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"tamv.internal/tamv/consensus"
 	members "tamv.internal/tamv/pods/cluster"
 	"tamv.internal/tamv/store"
@@ -117,19 +119,40 @@ func (n *node) counts(id string) bool {
 	return c != nil && slices.ContainsFunc(c.State().Members, func(m consensus.Member) bool { return m.ID == id })
 }
 
+// self is this node's own member record as it should be; changed says whether it
+// is not.
+func (n *node) self() (record members.Member, changed bool) {
+	record = members.Member{
+		ID: n.settings.Node, Joined: n.clock.Now().UnixMicro(), Address: n.settings.Advertise, Pin: members.Pin(n.certificates.Pin()),
+		Release: tap.Release, Version: store.Version,
+	}
+	known, ok := n.engines.members.Member(record.ID)
+	if ok {
+		record.Joined, record.Observer, record.Request, record.By, record.Invited = known.Joined, known.Observer, known.Request, known.By, known.Invited
+	}
+	return record, known != record
+}
+
+// announceMove tells the leader where this node is now: the others look for it
+// where it was, so it hears of no leader by itself.
+func (n *node) announceMove(ctx context.Context, id uuid.UUID) {
+	record, _ := n.self()
+	known, ok := n.engines.members.Member(record.ID)
+	if !ok || known.Address == record.Address || len(n.engines.members.Members()) == 1 {
+		return
+	}
+	// The others hear of it; this node does with what it catches up.
+	if _, err := n.writer.Commit(ctx, members.SelfBatch(n.cfg.Tenant, record, id)); err != nil && ctx.Err() == nil {
+		n.cfg.Logger.Warn("the other members do not know this node's new address yet", "address", record.Address, "error", err)
+	}
+}
+
 // introduce writes what a site's first node has to: its own member record, and
 // the first operator. A node that moved, or runs another release, writes its
 // record anew.
 func (n *node) introduce(ctx context.Context) error {
-	self := members.Member{
-		ID: n.settings.Node, Joined: n.clock.Now().UnixMicro(), Address: n.settings.Advertise, Pin: members.Pin(n.certificates.Pin()), Release: tap.Release, Version: store.Version,
-	}
-	known, ok := n.engines.members.Member(self.ID)
-	if ok {
-		self.Joined, self.Observer, self.Request, self.By, self.Invited = known.Joined, known.Observer, known.Request, known.By, known.Invited
-	}
-	if known != self {
-		if _, err := n.writer.Commit(ctx, members.SelfBatch(n.cfg.Tenant, self, newRequestID())); err != nil {
+	if record, changed := n.self(); changed {
+		if _, err := n.writer.Commit(ctx, members.SelfBatch(n.cfg.Tenant, record, newRequestID())); err != nil {
 			return err
 		}
 	}

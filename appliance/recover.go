@@ -19,8 +19,9 @@ const recoveredFile = "recovered"
 // Recover makes a stopped node the only member of its site, after the majority
 // was lost for good. What this node had accepted stays, also what was not yet
 // known to be committed; what only the others had is gone. When it runs again
-// it removes the others' records and leaves the evidence of it. A lost node that
-// is started all the same is refused by its key.
+// it removes the others' records and leaves the evidence of it. One lost node that
+// is started all the same is refused by its key; a majority of them would go on
+// as the old site.
 func Recover(cfg Config) (err error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {

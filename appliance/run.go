@@ -168,6 +168,10 @@ func (n *node) identify() error {
 	}
 	n.clock = clock.New(clock.Config{Wall: n.cfg.Now})
 	folder := n.cfg.path(certificateFolder)
+	if absent(n.cfg.path(certificateFolder, cluster.AuthorityFile)) && absent(n.cfg.path(certificateFolder, cluster.AuthorityKeyFile)) {
+		// A new authority would be a stranger to every client and member.
+		return tap.E("appliance.run", tap.Unavailable, "the certificate authority in %s is gone; put back the copy you kept, or that of another member", folder)
+	}
 	if n.authority, err = cluster.OpenAuthority(folder, n.clock.Now()); err != nil {
 		return err
 	}
@@ -250,7 +254,7 @@ func (n *node) serve(ctx context.Context) error {
 		return err
 	}
 	if n.cfg.Ready != nil {
-		n.cfg.Ready(Running{n.settings.Node, n.cfg.Data, n.settings.Advertise, n.cfg.path(contextFile), time.Since(n.began)})
+		n.cfg.Ready(Running{n.settings.Node, n.cfg.Data, n.settings.Advertise, n.cfg.path(contextFile), !n.settings.Joined, time.Since(n.began)})
 	}
 	return nil
 }
@@ -262,8 +266,10 @@ const catchUpTurn = 10 * time.Second
 // here. A node that was added to nothing yet, or whose site has no majority,
 // waits for as long as it takes.
 func (n *node) catchUp(ctx context.Context) error {
+	move := newRequestID()
 	for {
 		turn, cancel := context.WithTimeout(ctx, catchUpTurn)
+		n.background.Go(func() { n.announceMove(turn, move) })
 		err := n.consensus.WaitLeader(turn)
 		if err == nil {
 			err = n.consensus.Read(turn, consensus.Leader)

@@ -26,8 +26,6 @@ const (
 	// scrubAgain is the least time between two readings, however often requests
 	// meet damage that could not be repaired.
 	scrubAgain = time.Minute
-	// scrubSoon is when a node that started reads everything first.
-	scrubSoon = 2 * time.Second
 	// scrubRate bounds the reading, in bytes a second, so that requests do not
 	// notice it.
 	scrubRate = 32 << 20

@@ -44,12 +44,65 @@ func Init(cfg Config) (Founded, error) {
 	if address == "" {
 		address = DefaultListen
 	}
-	return found(cfg, advertised(address))
+	settings, key, err := found(cfg, advertised(address))
+	if err != nil {
+		return Founded{}, err
+	}
+	authority, err := cluster.OpenAuthority(cfg.path(certificateFolder), cfg.Now())
+	if err != nil {
+		return Founded{}, err
+	}
+	code, err := sealRecovery(cfg, authority, key)
+	if err != nil {
+		return Founded{}, err
+	}
+	fingerprint := authority.Fingerprint()
+	return Founded{
+		Site: settings.Site, Node: settings.Node, Fingerprint: hex.EncodeToString(fingerprint[:]), VerifierKey: key.verifier,
+		RecoveryFile: cfg.path(recoveryFile), RecoveryCode: code.Reveal(),
+	}, settings.Write(cfg.Data)
 }
 
-// found writes a first node's folder, the settings last: a start that is cut
-// off begins again.
-func found(cfg Config, address string) (Founded, error) {
+// InitFrom is Init for a site whose machines are lost: it takes the keys of the
+// certificate authority and of the ledger from a recovery file, opened by the
+// code that was shown when the site was founded. Clients trust the site as
+// before and auditors know its key; its ledger is a new one.
+func InitFrom(cfg Config, file []byte, code string) (Founded, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return Founded{}, err
+	}
+	if FoundedAt(cfg.Data) {
+		return Founded{}, tap.E("appliance.init", tap.Conflict, "the folder %s belongs to a node already", cfg.Data)
+	}
+	opener, err := cluster.ParseCode(code)
+	if err != nil {
+		return Founded{}, err
+	}
+	keys, err := cluster.OpenRecovery(file, opener)
+	if err != nil {
+		return Founded{}, err
+	}
+	if _, err := cluster.InstallAuthority(cfg.path(certificateFolder), keys.Authority, keys.AuthorityKey); err != nil {
+		return Founded{}, err
+	}
+	if err := cluster.WritePrivate(cfg.path(logKeyFile), keys.LedgerKey); err != nil {
+		return Founded{}, err
+	}
+	key, err := readLedgerKey(cfg.path(logKeyFile))
+	if err != nil {
+		return Founded{}, err
+	}
+	if cfg.Site == "" { // the one that auditors know
+		origin, _, _ := strings.Cut(key.verifier, "+")
+		cfg.Site = strings.TrimPrefix(origin, ledgerOrigin(""))
+	}
+	return Init(cfg)
+}
+
+// found makes what a first node's folder holds, but for the settings, which
+// come last: a start that is cut off begins again.
+func found(cfg Config, address string) (cluster.Settings, ledgerKey, error) {
 	settings := cluster.Settings{Site: cfg.Site, Node: cfg.Node, Listen: cfg.Listen, Advertise: address}
 	if settings.Node == "" {
 		settings.Node = defaultNode
@@ -61,25 +114,13 @@ func found(cfg Config, address string) (Founded, error) {
 		settings.Listen = DefaultListen
 	}
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
-		return Founded{}, tap.Wrap("appliance.init", tap.Unavailable, err, "the data folder %s cannot be made", cfg.Data)
+		return settings, ledgerKey{}, tap.Wrap("appliance.init", tap.Unavailable, err, "the data folder %s cannot be made", cfg.Data)
 	}
-	authority, err := cluster.OpenAuthority(cfg.path(certificateFolder), cfg.Now())
-	if err != nil {
-		return Founded{}, err
+	if _, err := cluster.OpenAuthority(cfg.path(certificateFolder), cfg.Now()); err != nil {
+		return settings, ledgerKey{}, err
 	}
 	key, err := makeLedgerKey(cfg.path(logKeyFile), ledgerOrigin(settings.Site))
-	if err != nil {
-		return Founded{}, err
-	}
-	code, err := sealRecovery(cfg, authority)
-	if err != nil {
-		return Founded{}, err
-	}
-	fingerprint := authority.Fingerprint()
-	return Founded{
-		Site: settings.Site, Node: settings.Node, Fingerprint: hex.EncodeToString(fingerprint[:]), VerifierKey: key.verifier,
-		RecoveryFile: cfg.path(recoveryFile), RecoveryCode: code.Reveal(),
-	}, settings.Write(cfg.Data)
+	return settings, key, err
 }
 
 // ledgerOrigin is how auditors call a site's ledger.
@@ -87,13 +128,9 @@ func ledgerOrigin(site string) string { return "tamv/" + site }
 
 // sealRecovery writes what the site cannot make again, sealed under a code that
 // is stored nowhere.
-func sealRecovery(cfg Config, a *cluster.Authority) (cluster.Code, error) {
-	ledger, err := os.ReadFile(cfg.path(logKeyFile))
-	if err != nil {
-		return cluster.Code{}, tap.Wrap("appliance.init", tap.Unavailable, err, "the ledger key cannot be read")
-	}
+func sealRecovery(cfg Config, a *cluster.Authority, ledger ledgerKey) (cluster.Code, error) {
 	certificate, key := a.Keys()
-	file, code, err := cluster.Recovery{Authority: certificate, AuthorityKey: key, LedgerKey: ledger}.Seal()
+	file, code, err := cluster.Recovery{Authority: certificate, AuthorityKey: key, LedgerKey: []byte(ledger.file)}.Seal()
 	if err != nil {
 		return code, err
 	}
@@ -196,10 +233,11 @@ func settle(cfg Config, bound string) (cluster.Settings, error) {
 		if cfg.Advertise != "" {
 			bound = cfg.Advertise
 		}
-		if _, err := found(cfg, bound); err != nil {
+		settings, _, err := found(cfg, bound)
+		if err != nil {
 			return settings, err
 		}
-		return cluster.ReadSettings(cfg.Data)
+		return settings, settings.Write(cfg.Data)
 	}
 	if cfg.Node != "" && cfg.Node != settings.Node || cfg.Site != "" && cfg.Site != settings.Site {
 		return settings, tap.E("appliance.run", tap.Conflict, "the folder %s is node %s of site %s", cfg.Data, settings.Node, settings.Site)

@@ -22,7 +22,7 @@ import (
 // The files of a certificate folder.
 const (
 	AuthorityFile    = "ca.pem"
-	authorityKeyFile = "ca.key"
+	AuthorityKeyFile = "ca.key"
 	nodeFile         = "node.pem"
 	nodeKeyFile      = "node.key"
 )
@@ -51,7 +51,7 @@ func OpenAuthority(dir string, now time.Time) (*Authority, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, tap.Wrap("cluster.authority", tap.Unavailable, err, "the certificate folder cannot be made")
 	}
-	certFile, keyFile := filepath.Join(dir, AuthorityFile), filepath.Join(dir, authorityKeyFile)
+	certFile, keyFile := filepath.Join(dir, AuthorityFile), filepath.Join(dir, AuthorityKeyFile)
 	if absent(certFile) {
 		return found(certFile, keyFile, now)
 	}
@@ -110,7 +110,7 @@ func InstallAuthority(dir string, certificate, key []byte) (*Authority, error) {
 		}
 	}
 	certificate, key = a.Keys()
-	if err := WritePrivate(filepath.Join(dir, authorityKeyFile), key); err != nil {
+	if err := WritePrivate(filepath.Join(dir, AuthorityKeyFile), key); err != nil {
 		return nil, err
 	}
 	return a, WritePrivate(certFile, certificate)

@@ -70,7 +70,7 @@ func TestTheNodesCertificate(t *testing.T) {
 	if c, _ := renewed.Get(nil); c.Leaf.NotAfter.Equal(served.Leaf.NotAfter) || renewed.Pin() != first.Pin() {
 		t.Error("the end in sight did not renew the certificate under its key")
 	}
-	for _, file := range []string{authorityKeyFile, nodeKeyFile} {
+	for _, file := range []string{AuthorityKeyFile, nodeKeyFile} {
 		if info, err := os.Stat(filepath.Join(dir, file)); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v", file, err)
 		}
@@ -150,7 +150,7 @@ func TestAuthorityIsKeptOrMended(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	certFile, keyFile := filepath.Join(dir, AuthorityFile), filepath.Join(dir, authorityKeyFile)
+	certFile, keyFile := filepath.Join(dir, AuthorityFile), filepath.Join(dir, AuthorityKeyFile)
 	// Cut off between key and certificate, or with ca.pem lost: the same key
 	// founds again, and what clients trust stays good.
 	if err := os.Remove(certFile); err != nil {

@@ -125,17 +125,23 @@ func (f *forwarder) outcomes(entry position, count int) ([]any, error) {
 	}
 }
 
-// leader returns the other member that leads, as far as this one knows.
+// leader returns the other member that leads, as far as this one knows. One that Raft has not heard of, because the others look
+// for this member where it was before it moved, is known by its own word.
 func (n *Node) leader() (raft.Server, error) {
 	address, id := n.raft.LeaderWithID()
-	if id == "" || id == raft.ServerID(n.cfg.ID) {
+	leader := raft.Server{ID: id, Address: address}
+	if id == "" {
+		leader, _ = n.peers.leader()
+	}
+	if leader.ID == "" || leader.ID == raft.ServerID(n.cfg.ID) {
 		return raft.Server{}, ErrNotLeader
 	}
-	return raft.Server{ID: id, Address: address}, nil
+	return leader, nil
 }
 
 // askLeader calls the leader, if one is known, and gives up when another leads.
 func (n *Node) askLeader(ctx context.Context, kind byte, body []byte) (leader raft.Server, reply []byte, err error) {
+	_, known := n.raft.LeaderWithID()
 	if leader, err = n.leader(); err != nil {
 		return leader, nil, err
 	}
@@ -145,7 +151,7 @@ func (n *Node) askLeader(ctx context.Context, kind byte, body []byte) (leader ra
 		defer cancel()
 		for {
 			changed := n.changes.changed()
-			if _, now := n.raft.LeaderWithID(); now != leader.ID {
+			if _, now := n.raft.LeaderWithID(); now != known && now != leader.ID {
 				return
 			}
 			select {

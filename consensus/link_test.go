@@ -331,7 +331,7 @@ func FuzzCallBodies(f *testing.F) {
 	f.Add(uint8(1), appendPosition(nil, position{1, 2, 3}))
 	f.Add(uint8(2), appendReadPoint(nil, readPoint{1, 2}))
 	f.Add(uint8(3), appendBytes(make([]byte, 8), "n1"))
-	f.Add(uint8(4), appendStatus(nil, status{id: "n1", report: Report{1, "unfit", []byte("detail")}}))
+	f.Add(uint8(4), appendStatus(nil, status{id: "n1", report: Report{1, "unfit", []byte("detail")}, leader: "n2"}))
 	f.Fuzz(func(t *testing.T, kind uint8, data []byte) {
 		var again []byte
 		switch kind % 5 {

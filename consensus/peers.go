@@ -26,6 +26,8 @@ type Peer struct {
 	Term        uint64
 	ClockOffset time.Duration // its wall clock minus ours, wrong by at most half of RoundTrip
 	Report      Report
+
+	leads bool // said that it does
 }
 
 const (
@@ -132,6 +134,7 @@ func (p *peers) ask(ctx context.Context, server raft.Server) (answer Peer, befor
 	answer = Peer{
 		Heard: heard, RoundTrip: heard.Sub(begin), Applied: s.applied, Last: s.last, Term: s.term,
 		ClockOffset: time.UnixMicro(s.clock).Sub(wall.Add(heard.Sub(begin) / 2)), Report: s.report,
+		leads: s.leader == s.id,
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -153,22 +156,37 @@ func (p *peers) list() []Peer {
 	return list
 }
 
+// leader returns the member that lately said that it leads, in a term that is not over as far as this node knows.
+func (p *peers) leader() (leader raft.Server, ok bool) {
+	term := p.node.raft.CurrentTerm()
+	for _, peer := range p.list() {
+		if peer.leads && peer.Term >= term && time.Since(peer.Heard) <= peerAge {
+			term, ok = peer.Term, true
+			leader = raft.Server{ID: raft.ServerID(peer.ID), Address: raft.ServerAddress(peer.Address)}
+		}
+	}
+	return leader, ok
+}
+
 // Peers returns the other members as last heard; each node asks them every second. It works on every node.
 func (n *Node) Peers() []Peer { return n.peers.list() }
 
 // status is the reply to callStatus: applied (8 bytes), last (8), term (8), wall clock in microseconds since the Unix epoch
-// (8), version (4), then id, unfit and detail, each with a length of two bytes. More would need another kind of call.
+// (8), version (4), then id, unfit, detail and the id of the leader, each with a length of two bytes. More would need another
+// kind of call.
 type status struct {
 	applied, last, term uint64
 	clock               int64
 	id                  string
 	report              Report
+	leader              string // "" while none is known
 }
 
 // tellStatus answers callStatus, also on a halted node.
 func (n *Node) tellStatus(context.Context, []byte) ([]byte, error) {
+	_, leader := n.raft.LeaderWithID()
 	s := status{
-		id: n.cfg.ID, applied: n.fsm.applied.Load(), last: n.raft.LastIndex(), term: n.raft.CurrentTerm(),
+		id: n.cfg.ID, leader: string(leader), applied: n.fsm.applied.Load(), last: n.raft.LastIndex(), term: n.raft.CurrentTerm(),
 		clock: n.cfg.Wall().UnixMicro(),
 	}
 	if n.cfg.Report != nil {
@@ -191,7 +209,7 @@ func appendStatus(data []byte, s status) []byte {
 	if len(s.report.Detail) > maxDetail {
 		s.report.Detail = nil
 	}
-	return appendBytes(data, s.report.Detail)
+	return appendBytes(appendBytes(data, s.report.Detail), s.leader)
 }
 
 func readStatus(data []byte) (status, error) {
@@ -203,5 +221,6 @@ func readStatus(data []byte) (status, error) {
 	if detail := w.bytes(maxDetail); len(detail) > 0 {
 		s.report.Detail = detail
 	}
+	s.leader = string(w.bytes(maxID))
 	return s, w.end()
 }

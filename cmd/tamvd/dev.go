@@ -48,6 +48,10 @@ func banner(w io.Writer, lang tap.Lang, r appliance.Running) {
 	fmt.Fprintf(w, "tamvd %s  node %s  ready in %d ms   data %s\n", tap.Release, r.Node, r.Took.Round(time.Millisecond).Milliseconds(), r.Data)
 	fmt.Fprintf(w, "  API   https://%s\n", r.Address)
 	fmt.Fprintf(w, "  TAP   wss://%s/tap   quic://%s\n", r.Address, r.Address)
-	fmt.Fprintf(w, "  %-5s tamvctl --context %s demo\n", nextTexts.In(lang), r.Context)
+	next := "demo"
+	if !r.Operator { // whose key is on another node
+		next = "ready"
+	}
+	fmt.Fprintf(w, "  %-5s tamvctl --context %s %s\n", nextTexts.In(lang), r.Context, next)
 	fmt.Fprintln(w, stopTexts.In(lang))
 }

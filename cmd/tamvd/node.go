@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,16 +16,18 @@ import (
 // initCommand founds a site: its keys, its authority, its first node.
 func (a *app) initCommand() *cobra.Command {
 	var n node
+	var from string
 	c := &cobra.Command{Use: "init", Short: initTexts.In(a.lang), Args: cobra.NoArgs}
 	n.flags(a, c, defaultData)
 	n.naming(a, c)
 	c.Flags().StringVar(&n.Site, "site", "", siteTexts.In(a.lang))
+	c.Flags().StringVar(&from, "from", "", fromTexts.In(a.lang))
 	c.RunE = func(*cobra.Command, []string) error {
 		cfg, err := n.config(a)
 		if err != nil {
 			return err
 		}
-		founded, err := appliance.Init(cfg)
+		founded, err := a.found(cfg, from)
 		if err != nil {
 			return err
 		}
@@ -33,6 +36,24 @@ func (a *app) initCommand() *cobra.Command {
 		return nil
 	}
 	return c
+}
+
+// found makes new keys, or takes those of a recovery file, whose code comes from
+// standard input.
+func (a *app) found(cfg appliance.Config, from string) (appliance.Founded, error) {
+	if from == "" {
+		return appliance.Init(cfg)
+	}
+	file, err := os.ReadFile(from)
+	if err != nil {
+		return appliance.Founded{}, tap.Wrap("tamvd.init", tap.NotFound, err, "the recovery file cannot be read")
+	}
+	fmt.Fprint(a.stderr, askCodeTexts.In(a.lang))
+	code, err := readLine(a.stdin)
+	if err != nil {
+		return appliance.Founded{}, err
+	}
+	return appliance.InitFrom(cfg, file, code)
 }
 
 // joinCommand makes this machine a member of a site and runs it.
@@ -55,10 +76,15 @@ func (a *app) joinCommand() *cobra.Command {
 		if err := appliance.Join(c.Context(), cfg, token); err != nil {
 			return err
 		}
+		cfg.DiskReserve = diskReserve
 		return appliance.Run(c.Context(), cfg)
 	}
 	return c
 }
+
+// diskReserve is the size, in bytes, of the file that a node of a site gives up
+// when its disk is full, so that what is under way can end.
+const diskReserve = 64 << 20
 
 // maxLine bounds a line of standard input, in bytes.
 const maxLine = 64 << 10
@@ -84,7 +110,7 @@ func (a *app) runCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		cfg.Existing = true
+		cfg.Existing, cfg.DiskReserve = true, diskReserve
 		return appliance.Run(c.Context(), cfg)
 	}
 	return c

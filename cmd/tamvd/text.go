@@ -37,6 +37,8 @@ var (
 	advertiseTexts = tap.Text{EN: "HOST:PORT at which the other nodes reach this one, when it is not --listen", ES: "HOST:PUERTO con el que los demás nodos llegan a este, si no es --listen"}
 	nodeTexts      = tap.Text{EN: "name of this node; the host's name when absent", ES: "nombre de este nodo; el de la máquina si falta"}
 	siteTexts      = tap.Text{EN: "name of the site, by which auditors know its ledger; the node's when absent", ES: "nombre del sitio, por el que la auditoría conoce su registro; el del nodo si falta"}
+	fromTexts      = tap.Text{EN: "recovery file whose keys the site takes; its code is read from standard input", ES: "archivo de recuperación cuyas claves toma el sitio; su código se lee de la entrada estándar"}
+	askCodeTexts   = tap.Text{EN: "Recovery code: ", ES: "Código de recuperación: "}
 	nodesTexts     = tap.Text{EN: "how many nodes, each a process of its own: 1 to 5", ES: "cuántos nodos, cada uno un proceso: de 1 a 5"}
 	verboseTexts   = tap.Text{EN: "log at debug level", ES: "registra también lo que sirve para depurar"}
 	newLogKeyTexts = tap.Text{EN: "make a new ledger key when log.key is lost for good", ES: "crea otra clave del registro si log.key se perdió para siempre"}
@@ -55,7 +57,8 @@ var (
   recovery code    %s
 
 Copy the recovery file off this machine and keep the code elsewhere: the code is
-not stored and not shown again. Together they bring the site's keys back.
+not stored and not shown again. "tamvd init --from FILE" and the code bring the
+keys of the authority and the ledger back.
 Next: tamvd run --data %s
 `,
 		ES: `Sitio %s, primer nodo %s, en %s
@@ -65,7 +68,8 @@ Next: tamvd run --data %s
   código de recuperación  %s
 
 Copie el archivo de recuperación fuera de esta máquina y guarde el código en otro
-lugar: no se almacena ni se vuelve a mostrar. Juntos devuelven las claves del sitio.
+lugar: no se almacena ni se vuelve a mostrar. "tamvd init --from ARCHIVO" y el código
+devuelven las claves de la autoridad y del registro.
 Ahora: tamvd run --data %s
 `,
 	}

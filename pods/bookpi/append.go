@@ -15,7 +15,7 @@ const MaxData = 256 << 10
 
 // reserved are the prefixes of the actions that the appliance itself records.
 var reserved = []string{
-	"auth.", "guardian.", "identity.", "intent.", "memory.", "room.", "session.", "system.", "tcep.",
+	"auth.", "cluster.", "guardian.", "identity.", "intent.", "memory.", "room.", "session.", "system.", "tcep.",
 }
 
 type appendReply struct {

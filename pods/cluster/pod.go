@@ -100,8 +100,8 @@ func (p *Pod) Manifest() pods.Manifest {
 		Routes: []pods.Route{
 			{
 				Method: "GET", Pattern: "/v1/cluster", Roles: operators,
-				Summary: "Every node with its role, lag, ledger head, clock, disk and conditions.",
-				Reply:   statusSchema, Run: own(p.status),
+				Summary: "Every node with its role, lag, ledger head, clock, disk and conditions, as this node knows them.",
+				Reply:   statusSchema, AboutNode: true, Run: own(p.status),
 			},
 			{
 				Method: "POST", Pattern: "/v1/cluster/invitations", Roles: operators, BodyLimit: 1024,
