@@ -3,6 +3,7 @@ package vector
 import (
 	"math"
 	"math/bits"
+	"slices"
 )
 
 // Codes. A component c becomes the nearest whole number of steps, at most
@@ -81,6 +82,11 @@ func quantize(code []int8, v []float32, step float64) (square uint32, loss float
 	return square, loss
 }
 
+// clamps reports whether v has a component beyond the range.
+func (c *coder) clamps(v []float32) bool {
+	return slices.ContainsFunc(v, func(x float32) bool { return x > c.limit || x < -c.limit })
+}
+
 // norm returns the length of v.
 func norm(v []float32) float64 {
 	var sum float64
@@ -98,6 +104,9 @@ func flipSign[A, B byte | int8](to []A, from []B) {
 		words64(to)[i] = source[i] ^ signs
 	}
 }
+
+// sqrtUp is the square root of a sum that may be rounded down, rounded up.
+func sqrtUp(sum float64) float64 { return math.Sqrt(sum) * (1 + 1e-6) }
 
 // bitWords is the number of words of a 1-bit code: one bit for each component
 // after rotation, whose number is a power of two.

@@ -37,6 +37,7 @@ func (v *view) scan(s *scratch, m *matcher, k int) {
 		return
 	}
 	certain := worst{k: k}
+	limits := v.limits(&s.query)
 	v.eachBatch(s, m, func(rows []uint32) {
 		dots := s.dots[:len(rows)]
 		if last := rows[len(rows)-1]; last-rows[0] == uint32(len(rows)-1) {
@@ -49,9 +50,9 @@ func (v *view) scan(s *scratch, m *matcher, k int) {
 				v.offerScore(s, m, row, v.codeScore(&s.query, row, dots[i]), k)
 				continue
 			}
-			low, high := v.bounds(&s.query, row, dots[i])
-			if high >= certain.bar() && m.accepts(row) {
-				certain.offer(low)
+			middle, slack := limits.around(&v.facts[row], dots[i])
+			if high := limits.score(middle-slack) + underflow; high >= certain.bar() && m.accepts(row) {
+				certain.offer(limits.score(middle+slack) - underflow)
 				s.maybe = append(s.maybe, candidate{row: row, bound: high})
 			}
 		}
@@ -85,28 +86,31 @@ func (v *view) settle(s *scratch, k int, bar float64) {
 // eachBatch calls work with the rows that match, but for Accept, at most
 // batchRows at a time and, where all rows may match, in ascending order.
 func (v *view) eachBatch(s *scratch, m *matcher, work func(rows []uint32)) {
-	s.rows = s.rows[:0]
-	add := func(row uint32) {
-		if !m.admits(row) {
-			return
-		}
-		if s.rows = append(s.rows, row); len(s.rows) == batchRows {
-			work(s.rows)
-			s.rows = s.rows[:0]
-		}
-	}
 	if m.all {
-		for row := range v.rows {
-			add(uint32(row))
+		for first := 0; first < v.rows; first += batchRows {
+			s.rows = s.rows[:0]
+			for row := uint32(first); row < uint32(min(first+batchRows, v.rows)); row++ {
+				if m.admits(row) {
+					s.rows = append(s.rows, row)
+				}
+			}
+			if len(s.rows) > 0 {
+				work(s.rows)
+			}
 		}
 	}
 	for _, list := range m.lists {
-		for _, row := range list.list() {
-			add(row)
+		for some := range slices.Chunk(list.list(), batchRows) {
+			s.rows = s.rows[:0]
+			for _, row := range some {
+				if m.admits(row) {
+					s.rows = append(s.rows, row)
+				}
+			}
+			if len(s.rows) > 0 {
+				work(s.rows)
+			}
 		}
-	}
-	if len(s.rows) > 0 {
-		work(s.rows)
 	}
 }
 
@@ -124,23 +128,44 @@ func (v *view) offerScore(s *scratch, m *matcher, row uint32, score float32, k i
 	}
 }
 
-// bounds returns the least and the greatest score that a row can have whose code
-// has this dot product with the query's. Under L2 scores are negative squared
-// distances.
-func (v *view) bounds(q *query, row uint32, dot int32) (low, high float64) {
-	f := &v.facts[row]
-	step := v.coder.step
-	if v.cfg.Metric == L2 {
-		between := step * math.Sqrt(float64(int64(q.square)+int64(f.square)-2*int64(dot)))
-		slack := (q.loss + float64(f.loss)) * (1 + roundingSlack)
-		slack += (between + slack) * roundingSlack
-		far, near := between+slack, max(0, between-slack)
-		return -far*far - underflow, -near*near + underflow
+// limits is what the bounds of all rows have in common.
+type limits struct {
+	euclid bool
+	square int64   // of the query's code
+	step   float64 // of a dot product; under L2 of a distance
+	length float64 // of what the query's code stands for, or more
+	loss   float64 // of the query
+}
+
+func (v *view) limits(q *query) limits {
+	l := limits{euclid: v.cfg.Metric == L2, square: int64(q.square), length: q.norm + q.loss}
+	if l.euclid {
+		l.step, l.loss = v.coder.step, q.loss
+		return l
 	}
-	middle := float64(dot) * (q.step * step)
-	slack := q.lengthOfCode()*float64(f.loss) + q.loss*float64(f.norm)
-	slack += q.norm*float64(f.norm)*roundingSlack + underflow
-	return middle - slack, middle + slack
+	l.step, l.loss = q.step*v.coder.step, q.loss+q.norm*roundingSlack
+	return l
+}
+
+// around returns the distance of a row by its code, whose dot product with the
+// query's is dot, and how wrong that can be. A distance is the negative dot
+// product, or under L2 Euclidean.
+func (l *limits) around(f *fact, dot int32) (middle, slack float64) {
+	if l.euclid {
+		middle = l.step * math.Sqrt(float64(l.square+int64(f.square)-2*int64(dot)))
+		slack = l.loss + float64(f.loss)
+		return middle, slack + (middle+slack)*roundingSlack
+	}
+	return -float64(dot) * l.step, l.length*float64(f.loss) + l.loss*float64(f.norm)
+}
+
+// score returns the score at a distance.
+func (l *limits) score(distance float64) float64 {
+	if !l.euclid {
+		return -distance
+	}
+	distance = max(0, distance)
+	return -distance * distance
 }
 
 // roundingSlack is more than float32 scores of MaxDim dimensions differ from the
@@ -151,12 +176,6 @@ const roundingSlack = (MaxDim/32 + 40) * 2.0 / (1 << 24)
 
 // underflow is more than MaxDim products lose that are too small for a float32.
 const underflow = 1e-41
-
-// lengthOfCode is an upper bound of the length of what q's code stands for.
-func (q *query) lengthOfCode() float64 { return q.norm + q.loss }
-
-// sqrtUp is the square root of a sum that may be rounded down, rounded up.
-func sqrtUp(sum float64) float64 { return math.Sqrt(sum) * (1 + 1e-6) }
 
 // worst keeps the k best lower bounds; any row below the least of them is no hit.
 type worst struct {

@@ -30,8 +30,6 @@ type group uint64
 
 func (a attributes) group() group { return group(a.tag)<<16 | group(a.kind) }
 
-func (g group) tag() uint32 { return uint32(g >> 16) }
-
 func (g group) kind() uint16 { return uint16(g) }
 
 // posting lists the rows of one group. The writer appends to it; rows that died

@@ -16,6 +16,8 @@ type Index struct {
 	shape shape
 	space *space
 
+	advantage int // scanAdvantage, but for tests
+
 	current atomic.Pointer[view] // what a search that begins now sees
 	scratch sync.Pool            // of *scratch
 
@@ -31,6 +33,7 @@ type Index struct {
 	tableLen int // a power of two, or zero
 	entry    uint32
 	top      int // level of entry; -1 while there is no graph
+	clamped  int // rows with a component beyond the range of codes
 	effort   effort
 	postings []*posting
 	hasher   hasher
@@ -60,10 +63,11 @@ func newIndex(cfg Config) *Index {
 			ground: 2 + 2*cfg.M,
 			upper:  1 + cfg.M,
 		},
-		space:    newSpace(cfg),
-		upperEnd: 1,
-		top:      -1,
-		hasher:   hasher{seed: cfg.Seed},
+		space:     newSpace(cfg),
+		advantage: scanAdvantage,
+		upperEnd:  1,
+		top:       -1,
+		hasher:    hasher{seed: cfg.Seed},
 	}
 	x.arenas = x.shape.arenas()
 	x.arenas.floats.shared = cfg.RowsDir != "" && offHeap
@@ -118,16 +122,17 @@ type view struct {
 	refs    atomic.Int64  // searches, and one for being current
 	drained chan struct{} // closed when refs reaches zero
 
-	cfg    *Config
-	shape  shape
-	seq    uint32
-	rows   int
-	live   int
-	closed bool
-	coder  *coder
-	entry  uint32
-	top    int
-	effort effort
+	cfg       *Config
+	shape     shape
+	advantage int
+	seq       uint32
+	rows      int
+	live      int
+	closed    bool
+	coder     *coder
+	entry     uint32
+	top       int
+	effort    effort
 
 	floats   []float32
 	codes    []byte
@@ -147,7 +152,7 @@ type view struct {
 func (x *Index) view() *view {
 	a := &x.arenas
 	return &view{
-		cfg: &x.cfg, shape: x.shape, seq: x.seq, rows: x.rows, live: x.live, closed: x.closed,
+		cfg: &x.cfg, shape: x.shape, advantage: x.advantage, seq: x.seq, rows: x.rows, live: x.live, closed: x.closed,
 		coder: x.coder, entry: x.entry, top: x.top, effort: x.effort,
 		floats: a.floats.data, codes: a.codes.data, bits: a.bits.data, facts: a.facts.data,
 		// A chain of twins may lead through rows that are newer than the view.

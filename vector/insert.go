@@ -184,6 +184,9 @@ func (x *Index) kill(row uint32) {
 func (x *Index) encode(v *view, row uint32, vec []float32, hash uint64) {
 	s := x.borrow(v)
 	q := &s.probe
+	if x.coder.clamps(vec) {
+		x.clamped++
+	}
 	if x.cfg.Tier == Bits {
 		q.shapeBits(v)
 		x.coder.signs(v.bitCode(row), vec, q.work)

@@ -75,7 +75,7 @@ func (x *Index) Search(query []float32, o Options) ([]Hit, error) {
 
 // scanAdvantage is how many rows a scan compares in the time in which a walk
 // handles one of its candidates with all its neighbours.
-const scanAdvantage = 40
+const scanAdvantage = 50
 
 // walk searches the graph. It reports false if a scan is quicker, or if the
 // graph did not show enough rows that match: then nothing is decided.
@@ -96,7 +96,7 @@ func (v *view) walk(s *scratch, m *matcher, o Options) bool {
 		width = int(float64(ef) * float64(v.rows) / float64(max(m.most, 1)))
 	}
 	enough := max(o.K, ef/2)
-	for width <= MaxEF && width*scanAdvantage <= m.most {
+	for width <= MaxEF && width*v.advantage <= m.most {
 		entry := v.greedy(s, &s.query, v.entry, v.top, 0)
 		v.beam(s, &s.query, entry, 0, width)
 		found := v.gather(s, m, ef)
