@@ -337,8 +337,8 @@ func TestADamagedStateComesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	beta.start(t)
-	if absent := func() bool { _, err := os.Stat(file + ".damaged"); return err != nil }(); absent {
-		t.Error("the damaged file is not put aside")
+	if _, err := os.Stat(file + ".damaged"); err != nil {
+		t.Errorf("the damaged file is not put aside: %v", err)
 	}
 	eventually(t, "beta has the ledger", func() bool { return nodes(t, operator)["beta"].Ledger.Size >= size })
 }

@@ -149,9 +149,15 @@ func (n *node) announceMove(ctx context.Context, id uuid.UUID) {
 
 // introduce writes what a site's first node has to: its own member record, and
 // the first operator. A node that moved, or runs another release, writes its
-// record anew.
+// record anew, when it can: nobody waits for that.
 func (n *node) introduce(ctx context.Context) error {
-	if record, changed := n.self(); changed {
+	record, changed := n.self()
+	if other, taken := n.engines.members.NodeAt(record.Address); taken && other != record.ID {
+		return tap.E("appliance.run", tap.Conflict, "the address %s is that of member %s; give this node its own with --listen or --advertise", record.Address, other)
+	}
+	if _, known := n.engines.members.Member(record.ID); known && changed {
+		n.inBackground(n.renewRecord)
+	} else if changed {
 		if _, err := n.writer.Commit(ctx, members.SelfBatch(n.cfg.Tenant, record, newRequestID())); err != nil {
 			return err
 		}
@@ -160,4 +166,20 @@ func (n *node) introduce(ctx context.Context) error {
 		return nil
 	}
 	return enrolOperator(ctx, n.cfg, n.cfg.path(operatorKeyFile), n.store, n.writer, n.clock.Now())
+}
+
+// renewRecord writes this node's record until it is written.
+func (n *node) renewRecord(ctx context.Context) {
+	for ctx.Err() == nil {
+		record, changed := n.self()
+		if !changed {
+			return
+		}
+		_, err := n.writer.Commit(ctx, members.SelfBatch(n.cfg.Tenant, record, newRequestID()))
+		if err == nil {
+			return
+		}
+		n.cfg.Logger.Warn("this node's record is not up to date yet", "error", err)
+		sleep(ctx, catchUpTurn)
+	}
 }

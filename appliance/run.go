@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
+
 	"tamv.internal/tamv/appliance/clock"
 	"tamv.internal/tamv/appliance/disk"
 	"tamv.internal/tamv/cluster"
@@ -266,13 +268,18 @@ const catchUpTurn = 10 * time.Second
 // here. A node that was added to nothing yet, or whose site has no majority,
 // waits for as long as it takes.
 func (n *node) catchUp(ctx context.Context) error {
-	move := newRequestID()
+	pause := backoff.ExponentialBackOff{InitialInterval: shortestPause, Multiplier: 2, RandomizationFactor: 0.5, MaxInterval: 2 * longestPause}
+	pause.Reset()
+	move, told := newRequestID(), time.Now()
 	for {
 		turn, cancel := context.WithTimeout(ctx, catchUpTurn)
 		n.background.Go(func() { n.announceMove(turn, move) })
 		err := n.consensus.WaitLeader(turn)
 		if err == nil {
 			err = n.consensus.Read(turn, consensus.Leader)
+		}
+		if err != nil && ctx.Err() == nil { // a leader that is known may not be reached
+			sleep(turn, pause.NextBackOff())
 		}
 		cancel()
 		switch {
@@ -285,8 +292,19 @@ func (n *node) catchUp(ctx context.Context) error {
 		case errors.Is(err, consensus.ErrClosed):
 			return replicationError(err)
 		}
-		if turn.Err() != nil {
+		if time.Since(told) >= catchUpTurn {
+			told = time.Now()
 			n.cfg.Logger.Warn("waiting for a leader and its state", "error", err)
 		}
+	}
+}
+
+// sleep waits for a while, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }

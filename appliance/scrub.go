@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
@@ -120,7 +121,7 @@ var errRestart = errors.New("appliance: the log is repaired on the next start")
 // damaged is not needed until then, so the node goes on and says so.
 func (n *node) damagedLog(err error) {
 	n.cfg.Logger.Error("the log or a snapshot is damaged", "error", err)
-	if errors.Is(err, consensus.ErrDamaged) && len(n.consensus.State().Members) > 1 {
+	if errors.Is(err, consensus.ErrDamagedLog) && len(n.consensus.State().Members) > 1 {
 		n.fail(fmt.Errorf("%w: %w", errRestart, err))
 		return
 	}
@@ -166,10 +167,23 @@ func (n *node) fail(err error) {
 	}
 }
 
-// quarantine puts a damaged state file aside, in the place of an earlier one.
+// maxAside is how many damaged state files are kept for who wants to look.
+const maxAside = 100
+
+// quarantine puts a damaged state file aside, beside earlier ones: it may hold
+// what nothing else does.
 func quarantine(data string) (aside string, err error) {
-	aside = filepath.Join(data, "state.db.damaged")
-	if err := os.Rename(filepath.Join(data, "state.db"), aside); err != nil {
+	state := filepath.Join(data, "state.db")
+	for i := range maxAside {
+		aside = state + ".damaged"
+		if i > 0 {
+			aside += "." + strconv.Itoa(i)
+		}
+		if absent(aside) {
+			break
+		}
+	}
+	if err := os.Rename(state, aside); err != nil {
 		return "", tap.Wrap("appliance.repair", tap.Unavailable, err, "the damaged state cannot be put aside")
 	}
 	return aside, nil

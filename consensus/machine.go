@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"errors"
+	"fmt"
 	"os"
 
 	"tamv.internal/tamv/consensus/snapshot"
@@ -78,6 +79,8 @@ var (
 	// ErrDamaged means that this member's log, or the snapshots that it needs, cannot be read or are missing. The node must not
 	// vote on what is left of them: Repair brings what is missing from the other members.
 	ErrDamaged = errors.New("consensus: log or snapshots are damaged")
+	// ErrDamagedLog is the ErrDamaged of a running member whose log is damaged; see Node.Scrub.
+	ErrDamagedLog = fmt.Errorf("%w: the log", ErrDamaged)
 	// ErrNoPart means that no file has that SHA-256.
 	ErrNoPart = errors.New("consensus: no such part")
 	// ErrPack means that a log entry is not a well-formed pack.

@@ -13,8 +13,8 @@ import (
 // pace (it may be nil) is called with the number of bytes read, and its error ends the work. Everything else goes on meanwhile.
 //
 // A damaged snapshot is replaced by a new one of the present state. Scrub returns an error that wraps ErrDamaged if that one is
-// damaged, too, because a part of the state is (see StateMachine.Part), or if the log is: the member should then be
-// restarted, which makes Open refuse it and Repair mend it.
+// damaged, too, because a part of the state is (see StateMachine.Part): it is mended with that part. If the log is damaged, the
+// error is ErrDamagedLog, which wraps ErrDamaged too: the member should then be restarted, which makes Open refuse it and Repair mend it.
 func (n *Node) Scrub(ctx context.Context, pace func(bytes int) error) error {
 	if err := n.open(); err != nil {
 		return err
@@ -63,7 +63,7 @@ func (n *Node) scrubLog(ctx context.Context, pace func(bytes int) error) error {
 	}
 	err := log.Verify(ctx, pace)
 	if errors.Is(err, wal.ErrDamaged) {
-		return fmt.Errorf("%w: %w", ErrDamaged, err)
+		return fmt.Errorf("%w: %w", ErrDamagedLog, err)
 	}
 	return err
 }

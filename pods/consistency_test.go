@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"tamv.internal/tamv/store"
 	"tamv.internal/tamv/tap"
 )
 
@@ -69,6 +70,24 @@ func TestAChangeThatMayBeStaleIsDecidedAgain(t *testing.T) {
 		_, err := b.Serve(t.Context(), request("POST", "/p/1", "", ""))
 		if runs != test.runs {
 			t.Errorf("%s: decided %d times, want %d (%v)", name, runs, test.runs, err)
+		}
+	}
+}
+
+// A read that waited for news is answered only if the caller's identity is still
+// what the gate saw.
+func TestAReadNoticesARevocation(t *testing.T) {
+	identity := store.K("main", "identity", "ana")
+	for _, now := range []uint64{7, 8, 0} {
+		b := newBench(t, pod{Name: "p", Routes: []Route{{Method: "GET", Pattern: "/read", Roles: []tap.Role{tap.Citizen}, Run: echo}}})
+		b.gate.ops = []store.Op{store.Check(identity, 7)}
+		b.items = map[store.Key]store.Item{}
+		if now > 0 {
+			b.items[identity] = store.Item{Key: identity, Version: now}
+		}
+		_, err := b.Serve(t.Context(), request("GET", "/read", "", ""))
+		if want := map[bool]string{true: "", false: "revoked"}[now == 7]; codeOf(err) != want {
+			t.Errorf("version %d: %v, want %q", now, err, want)
 		}
 	}
 }

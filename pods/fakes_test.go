@@ -19,13 +19,19 @@ type pod Manifest
 
 func (p pod) Manifest() Manifest { return Manifest(p) }
 
-// view is a state of which nobody may read more than the time.
+// view is a state with a time and a few records.
 type view struct {
 	store.View
 	clock *int64
+	items *map[store.Key]store.Item
 }
 
 func (v view) Clock() int64 { return *v.clock }
+
+func (v view) Get(k store.Key) (store.Item, bool, error) {
+	item, ok := (*v.items)[k]
+	return item, ok, nil
+}
 
 // gate admits whoever the test says, by role, with the given operations.
 type gate struct {
@@ -76,6 +82,7 @@ type bench struct {
 	stale  error // what Fresh answers
 	news   int64 // how far the state moves while Fresh waits
 	clock  int64 // of the state
+	items  map[store.Key]store.Item
 }
 
 func newBench(t testing.TB, all ...Pod) *bench {
@@ -90,7 +97,7 @@ func newBench(t testing.TB, all ...Pod) *bench {
 		guards[p.Manifest().Name] = NewGuard(p.Manifest())
 	}
 	b.Server = NewServer(ServerConfig{
-		Table: table, Gate: b.gate, Writer: b.writer, View: view{clock: &b.clock}, Now: time.Now, Guards: guards,
+		Table: table, Gate: b.gate, Writer: b.writer, View: view{clock: &b.clock, items: &b.items}, Now: time.Now, Guards: guards,
 		Fresh: func(_ context.Context, c Consistency) error {
 			b.fresh = append(b.fresh, c)
 			b.clock += b.news

@@ -117,6 +117,10 @@ func (s *Server) serve(ctx context.Context, r *tap.Request, row *Row, params map
 		if err := s.fresh(ctx, consistency(query)); err != nil {
 			return nil, err
 		}
+		// The gate judged by what this node had; it may have more now.
+		if err := s.stillAdmitted(admission); err != nil {
+			return nil, err
+		}
 	}
 	call := &Call{
 		RequestID: r.ID, Principal: admission.Principal, Params: params, Query: query, Body: r.Body,
@@ -232,6 +236,28 @@ func (s *Server) run(ctx context.Context, row *Row, call *Call) (*Result, error)
 	return s.guards[row.Pod].Run(ctx, row.Run, call)
 }
 
+// stillAdmitted holds an admission to the present state, as a commit would: what
+// the gate wants unchanged must be.
+func (s *Server) stillAdmitted(a *Admission) error {
+	for _, op := range a.Ops {
+		if op.Type != store.OpCheck {
+			continue
+		}
+		item, ok, err := s.view.Get(op.Key)
+		if err != nil {
+			return err
+		}
+		if !ok || int64(item.Version) != op.Number {
+			return errChanged()
+		}
+	}
+	return nil
+}
+
+func errChanged() error {
+	return tap.E("anubis.revoked", tap.Unauthenticated, "this identity changed or was revoked while the request was served").WithCode("revoked")
+}
+
 // ErrReplayed is the refusal of a signature that was used before.
 func ErrReplayed() error {
 	return tap.E("anubis.replay", tap.Unauthenticated, "this signature was used before").WithCode("replayed")
@@ -245,7 +271,7 @@ func overtaken(admission []store.Op, conflict *store.ConflictError) error {
 			continue
 		}
 		if op.Type == store.OpCheck {
-			return tap.E("anubis.revoked", tap.Unauthenticated, "this identity changed or was revoked while the request was served").WithCode("revoked")
+			return errChanged()
 		}
 		return ErrReplayed()
 	}

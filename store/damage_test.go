@@ -417,3 +417,19 @@ func FuzzInspect(f *testing.F) {
 		}
 	})
 }
+
+// A file that cannot be opened now is not called damaged: whoever moved it away
+// would lose what is sound.
+func TestAFileThatCannotBeOpenedIsNotDamaged(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "state.db", "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(dir, nil)
+	if err == nil {
+		_ = s.Close()
+	}
+	if err == nil || errors.Is(err, ErrDamaged) {
+		t.Errorf("a folder in the file's place: %v", err)
+	}
+}

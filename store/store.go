@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -122,11 +124,29 @@ func openDatabase(path string, readOnly bool) (*bolt.DB, error) {
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, tap.Wrap("store.open", tap.Unavailable, err, "the state file %s is in use: another tamvd runs on this folder", path)
+	case err != nil && !notADatabase(path, err): // the file may be sound: no memory, no file descriptor, no permission
+		return nil, tap.Wrap("store.open", tap.Unavailable, err, "the state file %s cannot be opened now: %v", path, err)
 	case err != nil:
 		return nil, tap.Wrap("store.open", tap.Unavailable, errors.Join(&Damage{DamagedState, 0, "it is no database file"}, err),
 			"the state file %s cannot be opened; when it is damaged, move it away and restart: it is rebuilt from a snapshot, the log or another node", path).WithCode("damaged")
 	}
 	return db, nil
+}
+
+// notADatabase says whether bbolt means the file's content. It also says so of a
+// file that it could not read.
+func notADatabase(path string, err error) bool {
+	content := []error{bolterrors.ErrInvalid, bolterrors.ErrChecksum, bolterrors.ErrVersionMismatch, bolterrors.ErrInvalidMapping}
+	if !slices.ContainsFunc(content, func(e error) bool { return errors.Is(err, e) }) {
+		return false
+	}
+	f, openErr := os.Open(path)
+	if openErr != nil {
+		return false
+	}
+	defer f.Close()
+	_, readErr := f.ReadAt(make([]byte, 1), 0)
+	return readErr == nil || errors.Is(readErr, io.EOF)
 }
 
 // checkFile walks the whole database file before bbolt maps it. While it is

@@ -3,6 +3,7 @@ package anubis
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -316,10 +317,10 @@ func narrowed(p *tap.Principal, r *tap.Request) *tap.Principal {
 }
 
 // unchanged is the check that keeps a revoked identity's request from being
-// committed. The pod of this package makes its own, in front of its changes to
-// the very records that are checked.
+// committed, or answered from a newer state. The pod of this package makes its
+// own, in front of its changes to the very records that are checked.
 func (g *Gate) unchanged(who *standing, row *pods.Row) []store.Op {
-	if row.Pod == podName {
+	if row.Pod == podName && row.Method != http.MethodGet {
 		return nil
 	}
 	return who.unchanged
