@@ -13,7 +13,7 @@ import (
 // The files of a node's folder, by what damage to them means; patterns as of
 // filepath.Glob.
 const (
-	logFiles      = "raft/wal/*"
+	logFiles      = "raft/wal/*.wal" // not the vote: without that a node may not take part at all
 	snapshotFiles = "raft/snapshots/*"
 	incomingFiles = "raft/staging/*" // for an install
 	stateFiles    = "state.db"
