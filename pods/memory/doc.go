@@ -1,36 +1,53 @@
 // Package memory is the civilizational memory: documents that the appliance
-// answers from, found by meaning.
+// answers from, found by meaning and by words.
 //
 // # A document
 //
-// A document has an id (the curator's, or one derived from the request), a type
-// (CODEX, COMPENDIO, ISABELLA_DOC, MANUAL or the operator's own in the same
-// form), 1 byte to 8 KiB of text, and up to sixteen pairs of metadata. Its record
-// holds the vector of its text beside the id of the model that made it, so one
-// write replicates both. The metadata "title", when there is one, is embedded
+// A document has an id (the curator's, one derived from the request or, in a
+// batch, from the content), a type (CODEX, COMPENDIO, ISABELLA_DOC, MANUAL or the
+// operator's own in the same form), 1 byte to 8 KiB of text, and up to sixteen
+// pairs of metadata. Its record holds the vector of its text beside the id of the
+// model that made it: the node that takes the request runs the model, the others
+// index what they are sent. The metadata "title", when there is one, is embedded
 // with the text.
+//
+// A document may come with a vector of its own, of a model that the caller names.
+// Vectors of different models are never compared; those of each have an index.
+//
+// # Writing
+//
+// A write replaces the whole document and gives its record another version, which
+// a request may name to be refused when the document has changed meanwhile. A
+// batch stores what can be stored of up to [MaxBatch] documents in one commit and
+// leaves alone what is stored already just so, so that an import can be repeated.
+// The ledger has digests of what was written and removed, not the text.
 //
 // # Search
 //
 // Every tenant has an index in memory, fed by the store from within Apply: a
-// document is searchable when its commit returns, and gone when its removal
-// does. A search takes the documents whose cosine with the query is at least the
-// threshold (the embedder's own unless the caller names one), and among those
-// keeps the best by cosine and shared words together: BM25 with the constants of
-// Robertson and Zaragoza ("The Probabilistic Relevance Framework", 2009; k1 =
-// 1.2, b = 0.75), scaled to [0,1]. So the embedder says what is relevant and the
-// words say which of that is meant; the constant wordWeight has the figures. The
-// similarity reported is always the cosine. [Pod.Recall] returns the best first;
-// the search route sorts what was chosen by similarity.
+// document is searchable when its commit returns, and gone when its removal does.
+// A search collects the nearest documents by cosine and those with the best words
+// by BM25 (Robertson and Zaragoza, "The Probabilistic Relevance Framework", 2009;
+// k1 = 1.2, b = 0.75), and orders them by both together; rank.go has the formula
+// and the figures it was chosen by. Filters by type, metadata and time leave
+// min(limit, matches) results, never fewer.
 //
-// Vectors of another model are not comparable. A document that carries one is
-// not searched; it counts as stale in [Pod.Status] and is found again once it is
-// written anew.
+// A document is relevant when its cosine is at least the threshold: the
+// embedder's own unless the caller names one. It is relevant too, by its words
+// alone, when it has a rare word of the query and covers most of the rest, or has
+// a code that is in the query: names and codes mean nothing to an embedder. The
+// similarity of a result is the cosine, or for one found by its words the share of
+// the query that it covers, and is never below the threshold.
+//
+// A document whose vector is of another version of the embedder is stale: it is
+// found by its words until it is written anew. [Pod.Status] counts such documents.
 //
 // # Units and errors
 //
-// Similarities and thresholds are cosines, -1 to 1. Times are microseconds since
-// the Unix epoch in records, RFC 3339 in replies. Errors are [*tap.Error]:
-// Invalid for text that breaks a rule (codes "text", "too_large", "duplicate"),
-// NotFound, Unavailable when the embedder fails.
+// Similarities and thresholds are cosines or shares, -1 to 1. Times are
+// microseconds since the Unix epoch in records, RFC 3339 in requests and replies.
+// Errors are [*tap.Error]: Invalid for what breaks a rule (codes "text",
+// "too_large", "duplicate", "vector", "model", "time", "threshold", "recall"; of a
+// document in a batch also "schema" and "batch_full"), Conflict with the code
+// "version", NotFound, Unavailable when the embedder fails.
 package memory

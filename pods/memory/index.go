@@ -1,52 +1,56 @@
 package memory
 
 import (
-	"cmp"
 	"slices"
-	"strings"
 	"sync"
 
 	"tamv.internal/tamv/store"
 	"tamv.internal/tamv/vector"
 )
 
-const (
-	// candidates is how many of the nearest documents are weighed by words.
-	candidates = 64
-	// wordWeight is how much cosine a full overlap of words is worth when the
-	// candidates are ranked. On XQuAD (632 questions, 120 paragraphs per
-	// language) with the static embedder, the right paragraph comes first for
-	// 74 % (English) and 70 % (Spanish) of the questions with a weight of 0, 92 %
-	// and 92 % with 1, and 93 % and 93 % from 2 on: a plateau, so no fine tuning.
-	wordWeight = 1.0
-)
+// space names the vectors that can be compared with each other.
+type vectorSpace struct {
+	model string
+	dim   int
+}
 
 // indexes is what is kept in memory of every tenant's documents.
 type indexes struct {
-	model string
-	dim   int
+	embedder vectorSpace
 
-	mu       sync.RWMutex // guards all below; Apply's goroutine writes
+	mu       sync.RWMutex // guards byTenant
 	byTenant map[string]*index
 }
 
-// index is one tenant's documents.
+// index is one tenant's documents. Only Apply's goroutine writes.
 type index struct {
-	vectors *vector.Index
-	entries map[string]*entry // by document id
-	lexicon lexicon
+	mu      sync.RWMutex // guards all below
+	numbers map[string]uint32
+	entries []entry  // by number
+	free    []uint32 // numbers without a document
+	vectors map[vectorSpace]*vectors
+	kinds   map[string]uint16 // document types by number, from 1
+	lexicon *lexicon
 	stale   int
+	own     int
 }
 
-// entry is what ranking needs of a document without reading it.
+// entry is what finding needs of a document without reading it. A number without
+// a document has none.
 type entry struct {
-	kind  string
-	stale bool // not in vectors
-	words bag
+	id               string
+	kind             uint16   // see index.kinds
+	created, updated int64    // microseconds
+	pairs            []uint64 // metadata and the type, hashed, sorted
+	words            []uint32 // places in the lexicon
+	length           int      // words, with repetitions
+	space            vectorSpace
+	stale            bool // without a vector that can be searched
+	own              bool // the vector came with the document
 }
 
 func newIndexes(model string, dim int) *indexes {
-	return &indexes{model: model, dim: dim, byTenant: map[string]*index{}}
+	return &indexes{embedder: vectorSpace{model, dim}, byTenant: map[string]*index{}}
 }
 
 func (x *indexes) clear() {
@@ -55,113 +59,198 @@ func (x *indexes) clear() {
 	clear(x.byTenant)
 }
 
-// apply follows changes of the space in order.
-func (x *indexes) apply(changes []store.Change) {
+// tenant is a tenant's index, nil when it has no documents yet.
+func (x *indexes) tenant(name string) *index {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.byTenant[name]
+}
+
+// open is a tenant's index, made when it is not there.
+func (x *indexes) open(name string) *index {
+	if t := x.tenant(name); t != nil {
+		return t
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for _, c := range changes {
-		x.change(c.Key.Tenant(), c.Key.Last(), c.Value)
+	t := &index{
+		numbers: map[string]uint32{}, vectors: map[vectorSpace]*vectors{}, kinds: map[string]uint16{}, lexicon: newLexicon(),
 	}
+	x.byTenant[name] = t
+	return t
 }
 
-// change replaces what is known of a document; a nil value removes it.
-func (x *indexes) change(tenant, id string, value []byte) {
-	t := x.byTenant[tenant]
-	if t == nil {
-		vectors, err := vector.New(vector.Config{Dim: x.dim, Metric: vector.Cosine})
-		if err != nil { // New has checked the dimension
-			return
+// parsed is a change of a document in the form that the index takes it. Making
+// one needs no lock.
+type parsed struct {
+	tenant, id string
+	removed    bool
+	kind       string
+	entry      entry
+	words      bag
+	vector     []float32
+}
+
+func (x *indexes) parse(c *store.Change) parsed {
+	p := parsed{tenant: c.Key.Tenant(), id: c.Key.Last(), removed: c.Value == nil}
+	if p.removed {
+		return p
+	}
+	r, err := decodeRecord(c.Value)
+	p.kind, p.words = r.Type, newBag(r.text())
+	p.entry = entry{
+		id: p.id, created: r.Created, updated: r.Updated, pairs: append(hashPairs(r.Metadata), hashPair("", r.Type)),
+		length: p.words.length, stale: true, own: r.Own,
+	}
+	slices.Sort(p.entry.pairs)
+	if err != nil || !r.Own && r.Model != x.embedder.model {
+		return p
+	}
+	v := decodeVector(r.Vector)
+	if s := (vectorSpace{r.Model, len(v)}); unusable(v) == "" && (r.Own || s == x.embedder) {
+		p.vector, p.entry.space, p.entry.stale = v, s, false
+	}
+	return p
+}
+
+// apply follows changes of the space in order.
+func (x *indexes) apply(changes []store.Change) {
+	ready := make([]parsed, len(changes))
+	for i := range changes {
+		ready[i] = x.parse(&changes[i])
+	}
+	x.put(ready)
+}
+
+// put replaces what is known of documents, in order.
+func (x *indexes) put(changes []parsed) {
+	for len(changes) > 0 {
+		n := 1
+		for n < len(changes) && changes[n].tenant == changes[0].tenant {
+			n++
 		}
-		t = &index{vectors: vectors, entries: map[string]*entry{}, lexicon: lexicon{documents: map[uint64]int{}}}
-		x.byTenant[tenant] = t
+		t := x.open(changes[0].tenant)
+		t.mu.Lock()
+		for i := range changes[:n] {
+			t.put(&changes[i])
+		}
+		t.flush()
+		t.mu.Unlock()
+		changes = changes[n:]
 	}
-	t.remove(id)
-	if value == nil {
-		return
-	}
-	r, err := decodeRecord(value)
-	e := &entry{kind: r.Type, stale: true, words: newBag(r.text())}
-	if err == nil && r.Model == x.model {
-		e.stale = t.vectors.Add(id, decodeVector(r.Vector, x.dim)) != nil
-	}
-	t.entries[id] = e
-	if e.stale {
-		t.stale++
-		return
-	}
-	t.lexicon.add(&e.words)
 }
 
-func (t *index) remove(id string) {
-	e, ok := t.entries[id]
+func (t *index) put(p *parsed) {
+	space := vectorSpace{}
+	if !p.removed {
+		space = p.entry.space
+	}
+	t.remove(p.id, space)
+	if p.removed {
+		return
+	}
+	number := t.number()
+	e := &p.entry
+	e.kind = t.kind(p.kind)
+	e.words = t.lexicon.add(number, &p.words)
+	t.entries[number] = *e
+	t.numbers[p.id] = number
+	t.count(e, 1)
+	if !e.stale {
+		t.space(e.space).add(vector.Item{ID: p.id, Vector: p.vector, Kind: e.kind})
+	}
+}
+
+func (t *index) count(e *entry, n int) {
+	if e.stale {
+		t.stale += n
+	}
+	if e.own {
+		t.own += n
+	}
+}
+
+// remove forgets a document, but for its vector when that is about to be replaced
+// in the space next.
+func (t *index) remove(id string, next vectorSpace) {
+	number, ok := t.numbers[id]
 	if !ok {
 		return
 	}
-	delete(t.entries, id)
-	if e.stale {
-		t.stale--
-		return
+	e := &t.entries[number]
+	t.count(e, -1)
+	switch {
+	case e.stale:
+	case e.space == next:
+		t.vectors[e.space].replaced++
+	default:
+		t.vectors[e.space].remove(id)
 	}
-	t.vectors.Delete(id)
-	t.lexicon.remove(&e.words)
+	t.lexicon.remove(number, e.words, e.length)
+	*e = entry{}
+	delete(t.numbers, id)
+	t.free = append(t.free, number)
 }
 
-// match is one document that passed the threshold.
-type match struct {
-	id         string
-	similarity float32 // cosine
-	rank       float64 // cosine and words together
+// flush makes everything that was put findable.
+func (t *index) flush() {
+	for _, v := range t.vectors {
+		for _, id := range v.flush() { // no memory is left for these
+			e := &t.entries[t.numbers[id]]
+			e.stale, e.space = true, vectorSpace{}
+			t.stale++
+		}
+	}
 }
 
-// search returns up to limit documents with a cosine of at least threshold,
-// best rank first, equal ranks by id. An empty kind means any type.
-func (x *indexes) search(tenant, text string, query []float32, kind string, threshold float32, limit int) ([]match, error) {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	t := x.byTenant[tenant]
+// number is one without a document.
+func (t *index) number() uint32 {
+	if n := len(t.free); n > 0 {
+		number := t.free[n-1]
+		t.free = t.free[:n-1]
+		return number
+	}
+	t.entries = append(t.entries, entry{})
+	return uint32(len(t.entries) - 1)
+}
+
+// manyKinds is the number that document types share once there are too many. A
+// filter for one of them goes by the hash among an entry's pairs.
+const manyKinds = 1<<16 - 1
+
+// kind is the number of a document type, which stays its own for good.
+func (t *index) kind(name string) uint16 {
+	if k, ok := t.kinds[name]; ok {
+		return k
+	}
+	k := uint16(min(len(t.kinds)+1, manyKinds))
+	t.kinds[name] = k
+	return k
+}
+
+func (t *index) space(s vectorSpace) *vectors {
+	v := t.vectors[s]
+	if v == nil {
+		v = newVectors(s.dim)
+		t.vectors[s] = v
+	}
+	return v
+}
+
+// dimensions are those that a model's vectors have in a tenant, ascending.
+func (x *indexes) dimensions(tenant, model string) []int {
+	t := x.tenant(tenant)
 	if t == nil {
-		return nil, nil
+		return nil
 	}
-	options := vector.Options{K: max(candidates, limit)}
-	if kind != "" {
-		options.Filter.Accept = func(id string) bool { return t.entries[id].kind == kind }
-	}
-	hits, err := t.vectors.Search(query, options)
-	if err != nil {
-		return nil, err
-	}
-	words := t.lexicon.query(text)
-	matches := make([]match, 0, len(hits))
-	for _, h := range hits {
-		if h.Score < threshold {
-			break
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	var dims []int
+	for s, v := range t.vectors {
+		if s.model == model && v.index.Len() > 0 {
+			dims = append(dims, s.dim)
 		}
-		overlap := t.lexicon.overlap(words, &t.entries[h.ID].words)
-		matches = append(matches, match{h.ID, min(h.Score, 1), float64(h.Score) + wordWeight*overlap})
 	}
-	slices.SortFunc(matches, func(a, b match) int {
-		if c := cmp.Compare(b.rank, a.rank); c != 0 {
-			return c
-		}
-		return strings.Compare(a.id, b.id)
-	})
-	return matches[:min(limit, len(matches))], nil
-}
-
-// Status counts what memory holds.
-type Status struct {
-	Model     string `json:"model"`     // id of the embedder in use
-	Documents int    `json:"documents"` // of all tenants, stale ones included
-	Stale     int    `json:"stale"`     // with a vector of another model: not searched
-}
-
-func (x *indexes) status() Status {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	s := Status{Model: x.model}
-	for _, t := range x.byTenant {
-		s.Documents += len(t.entries)
-		s.Stale += t.stale
-	}
-	return s
+	slices.Sort(dims)
+	return dims
 }

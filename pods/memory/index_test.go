@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"pgregory.net/rapid"
 
 	"tamv.internal/tamv/model"
 	"tamv.internal/tamv/pods"
@@ -120,25 +119,28 @@ func TestVectorsOfAnotherModelAreNotSearched(t *testing.T) {
 	}
 	h.State.Observe(Space, p.ObserveChanges)
 	h = podtest.NewHost(t, h.State, p)
-	if r, err := search(h, `{"query":"copper wire","threshold":0}`); err != nil || len(r.Results) != 0 {
+	if r, err := search(h, `{"query":"copper wire","threshold":0,"ranking":"meaning"}`); err != nil || len(r.Results) != 0 {
 		t.Errorf("%+v, %v", r, err)
 	}
-	if s := p.Status(); s != (Status{"m2", 2, 2}) {
+	if r, err := search(h, `{"query":"copper wire"}`); err != nil || !slices.Equal(found(r), []string{"a"}) || r.Results[0].FoundBy != "words" {
+		t.Errorf("a stale document is not found by its words: %+v, %v", r, err)
+	}
+	if s := p.Status(); s.Model != "m2" || s.Documents != 2 || s.Stale != 2 {
 		t.Errorf("status %+v", s)
 	}
 	if _, err := add(h, doc("a", "copper wire")); err != nil {
 		t.Fatal(err)
 	}
-	if r, _ := search(h, `{"query":"copper wire"}`); !slices.Equal(found(r), []string{"a"}) {
+	if r, _ := search(h, `{"query":"copper wire"}`); !slices.Equal(found(r), []string{"a"}) || r.Results[0].FoundBy != "meaning" {
 		t.Errorf("written anew and not found: %+v", r)
 	}
-	if s := p.Status(); s != (Status{"m2", 2, 1}) {
+	if s := p.Status(); s.Documents != 2 || s.Stale != 1 {
 		t.Errorf("status %+v", s)
 	}
 	if _, err := h.Do(t.Context(), podtest.Request{As: curator, Method: "DELETE", Target: documentsPath + "/b"}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if s := p.Status(); s != (Status{"m2", 1, 0}) {
+	if s := p.Status(); s.Documents != 1 || s.Stale != 0 {
 		t.Errorf("status %+v", s)
 	}
 }
@@ -305,56 +307,6 @@ func TestConcurrentUse(t *testing.T) {
 		}
 	}
 	group.Wait()
-}
-
-func TestWords(t *testing.T) {
-	same := func(a, b string) bool {
-		return slices.EqualFunc(newBag(a).terms, newBag(b).terms, func(x, y term) bool { return x == y })
-	}
-	for _, pair := range [][2]string{
-		{"Acción", "accion"}, {"acción", "accio\u0301n"}, {"rooms", "room"}, {"¿QUÉ?", "que"}, {"a b c", ""}, {"año 2026!", "ano, 2026"}, {"Ünïcode", "unicode"},
-	} {
-		if !same(pair[0], pair[1]) {
-			t.Errorf("%q and %q have different words", pair[0], pair[1])
-		}
-	}
-	for _, pair := range [][2]string{{"gas", "ga"}, {"room", "broom"}, {"one two", "two"}, {"日本", "中国"}} {
-		if same(pair[0], pair[1]) {
-			t.Errorf("%q and %q have the same words", pair[0], pair[1])
-		}
-	}
-	if b := newBag("one two two"); b.length != 3 || len(b.terms) != 2 {
-		t.Errorf("%+v", b)
-	}
-	var empty lexicon
-	if got := empty.overlap([]weighted{{1, 1}}, &bag{}); got != 0 {
-		t.Errorf("overlap in an empty lexicon: %v", got)
-	}
-}
-
-// The overlap is a share: within [0,1], and more shared words never count less.
-func TestOverlapIsAShare(t *testing.T) {
-	text := rapid.Map(rapid.SliceOfN(rapid.StringMatching(`[a-f]{2}`), 1, 15), func(w []string) string { return strings.Join(w, " ") })
-	rapid.Check(t, func(t *rapid.T) {
-		l := lexicon{documents: map[uint64]int{}}
-		var bags []bag
-		for _, content := range rapid.SliceOfN(text, 1, 8).Draw(t, "documents") {
-			bags = append(bags, newBag(content))
-			l.add(&bags[len(bags)-1])
-		}
-		query := text.Draw(t, "query")
-		for i := range bags {
-			if o := l.overlap(l.query(query), &bags[i]); o < 0 || o >= 1 {
-				t.Fatalf("overlap %v", o)
-			}
-		}
-		for i := range bags {
-			l.remove(&bags[i])
-		}
-		if l.count != 0 || l.length != 0 || len(l.documents) != 0 {
-			t.Fatalf("left over: %+v", l)
-		}
-	})
 }
 
 func FuzzRecord(f *testing.F) {

@@ -6,32 +6,20 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"strconv"
-	"strings"
-	"unicode"
 
 	"tamv.internal/tamv/pods"
 	"tamv.internal/tamv/store"
 	"tamv.internal/tamv/tap"
 )
 
-const (
-	// MaxContent is the longest text of one document, in bytes.
-	MaxContent = 8 << 10
-	// maxAdded bounds the records of one request, so that the batch with its
-	// evidence stays below store.MaxBatchBytes.
-	maxAdded = 900 << 10
-)
+// maxAdded bounds the records of one request, in bytes, so that the batch with
+// its evidence stays below store.MaxBatchBytes.
+const maxAdded = 900 << 10
 
 type addRequest struct {
 	Documents []newDocument `json:"documents"`
-}
-
-type newDocument struct {
-	ID       string            `json:"id"`
-	Type     string            `json:"documentType"`
-	Content  string            `json:"content"`
-	Metadata map[string]string `json:"metadata"`
 }
 
 type addReply struct {
@@ -48,13 +36,28 @@ type added struct {
 type digest struct {
 	ID     string `json:"id"`
 	Type   string `json:"documentType"`
-	SHA256 string `json:"sha256"` // of the content
-	Bytes  int    `json:"bytes"`  // of the content
+	SHA256 string `json:"sha256"`          // of the content
+	Bytes  int    `json:"bytes"`           // of the content
+	Model  string `json:"model,omitempty"` // when the vector came with the document
 }
 
 func digestOf(id, kind, content string) digest {
 	sum := sha256.Sum256([]byte(content))
-	return digest{id, kind, hex.EncodeToString(sum[:]), len(content)}
+	return digest{ID: id, Type: kind, SHA256: hex.EncodeToString(sum[:]), Bytes: len(content)}
+}
+
+// evidence of an addition.
+type additionEvidence struct {
+	Model     string   `json:"model"`
+	Documents []digest `json:"documents"`
+}
+
+func (e *additionEvidence) add(d *newDocument) {
+	one := digestOf(d.ID, d.Type, d.Content)
+	if d.Vector != nil {
+		one.Model = d.Model
+	}
+	e.Documents = append(e.Documents, one)
 }
 
 // add stores up to a hundred documents, or none.
@@ -63,35 +66,31 @@ func (p *Pod) add(ctx context.Context, c *pods.Call) (*pods.Result, error) {
 	if err := json.Unmarshal(c.Body, &in); err != nil {
 		return nil, tap.Wrap("memory.add", tap.Invalid, err, "the body is no list of documents")
 	}
-	if err := in.prepare(c); err != nil {
+	if err := p.prepare(c, &in); err != nil {
 		return nil, err
 	}
-	texts := make([]string, len(in.Documents))
-	for i, d := range in.Documents {
-		texts[i] = embedded(d.Content, d.Metadata)
-	}
-	vectors, err := p.embed(ctx, texts)
+	vectors, err := p.vectors(ctx, in.Documents)
 	if err != nil {
 		return nil, err
 	}
 	reply := &addReply{}
 	result := &pods.Result{Body: reply, Receipted: func(r store.Receipt) { reply.Receipt = &r }}
-	evidence := struct {
-		Model     string   `json:"model"`
-		Documents []digest `json:"documents"`
-	}{Model: p.embedder.ID()}
+	evidence := additionEvidence{Model: p.embedder.ID()}
 	size := 0
-	for i, d := range in.Documents {
-		ops, err := p.write(c, d, vectors[i])
+	for i := range in.Documents {
+		d := &in.Documents[i]
+		old, err := lookup(c, d.ID)
 		if err != nil {
 			return nil, err
 		}
-		for _, op := range ops {
-			size += len(op.Key) + len(op.Value)
+		ops, err := p.write(c, d, vectors[i], old)
+		if err != nil {
+			return nil, err
 		}
+		size += opBytes(ops)
 		result.Ops = append(result.Ops, ops...)
 		reply.Documents = append(reply.Documents, added{d.ID})
-		evidence.Documents = append(evidence.Documents, digestOf(d.ID, d.Type, d.Content))
+		evidence.add(d)
 	}
 	if size > maxAdded {
 		return nil, tap.E("memory.add", tap.Invalid, "the documents are too large together; send fewer at once").
@@ -102,85 +101,175 @@ func (p *Pod) add(ctx context.Context, c *pods.Call) (*pods.Result, error) {
 }
 
 // prepare gives every document an id and checks what the schema cannot say.
-func (in *addRequest) prepare(c *pods.Call) error {
+func (p *Pod) prepare(c *pods.Call, in *addRequest) error {
 	seen := map[string]bool{}
 	for i := range in.Documents {
 		d := &in.Documents[i]
 		if d.ID == "" {
 			d.ID = c.RequestID.String() + "-" + strconv.Itoa(i)
 		}
-		bad := func(code, format string, args ...any) error {
-			return tap.E("memory.add", tap.Invalid, format, args...).WithCode(code).WithDetail("document", i)
+		err := p.check(c.Tenant, d)
+		if err == nil && seen[d.ID] {
+			err = errTwice()
 		}
-		switch {
-		case !tap.ValidName(d.ID):
-			return bad("text", "a document id is 1 to 64 lower-case letters, digits, '-', '_' or '.'")
-		case seen[d.ID]:
-			return bad("duplicate", "two documents of the request have the same id")
-		case len(d.Content) > MaxContent:
-			return bad("too_large", "the content is longer than %d bytes; split it into passages", MaxContent)
-		case strings.TrimSpace(d.Content) == "":
-			return bad("text", "the content is empty")
-		case !clean(d.Content):
-			return bad("text", "the content has control characters other than line feed and tab")
-		}
-		for name, value := range d.Metadata {
-			if !clean(name) || !clean(value) {
-				return bad("text", "the metadata has control characters")
-			}
+		if err != nil {
+			return tap.AsError(err).WithDetail("document", i)
 		}
 		seen[d.ID] = true
 	}
 	return nil
 }
 
-// clean says whether a text has no control characters but line feed and tab.
-func clean(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' })
+func errTwice() error {
+	return tap.E("memory.add", tap.Invalid, "two documents of the request have the same id").WithCode("duplicate")
 }
 
-// embedded is the text that stands for a document in the vector space.
-func embedded(content string, metadata map[string]string) string {
-	if title := metadata["title"]; strings.TrimSpace(title) != "" {
-		return title + "\n" + content
+// check holds a document and its vector to their rules.
+func (p *Pod) check(tenant string, d *newDocument) error {
+	if err := d.check(); err != nil || d.Vector == nil {
+		return err
 	}
-	return content
+	return p.comparable(tenant, vectorSpace{d.Model, len(d.Vector)}, d.Vector)
 }
 
-func (r *record) text() string { return embedded(r.Content, r.Metadata) }
+// vectors are those that came with the documents, and the embedder's for the rest.
+func (p *Pod) vectors(ctx context.Context, documents []newDocument) ([][]float32, error) {
+	all := make([][]float32, len(documents))
+	var texts []string
+	var of []int
+	for i := range documents {
+		if d := &documents[i]; d.Vector != nil {
+			all[i] = d.Vector
+		} else {
+			texts, of = append(texts, embedded(d.Content, d.Metadata)), append(of, i)
+		}
+	}
+	if len(texts) == 0 {
+		return all, nil
+	}
+	rows, err := p.embed(ctx, texts)
+	if err != nil {
+		return nil, err
+	}
+	for i, row := range rows {
+		all[of[i]] = row
+	}
+	return all, nil
+}
+
+// stored is a document as the state holds it; version 0 = there is none.
+type stored struct {
+	record
+	version uint64
+}
+
+func lookup(c *pods.Call, id string) (stored, error) {
+	item, ok, err := c.View.Get(c.Key(space, id))
+	if err != nil || !ok {
+		return stored{}, err
+	}
+	r, err := decodeRecord(item.Value)
+	return stored{r, item.Version}, err
+}
 
 // write makes the operations that create or replace a document. The check makes
 // two curators who replace the same document take turns, so that none loses the
 // first one's date.
-func (p *Pod) write(c *pods.Call, d newDocument, vec []float32) ([]store.Op, error) {
+func (p *Pod) write(c *pods.Call, d *newDocument, vec []float32, old stored) ([]store.Op, error) {
 	key, now := c.Key(space, d.ID), c.Now.UnixMicro()
-	old, exists, err := c.View.Get(key)
-	if err != nil {
-		return nil, err
-	}
 	r := record{
 		Type: d.Type, Content: d.Content, Metadata: d.Metadata, Model: p.embedder.ID(), Vector: encodeVector(vec),
 		Created: now, Updated: now, Author: c.Actor(),
 	}
-	if exists {
-		before, err := decodeRecord(old.Value)
-		if err != nil {
-			return nil, err
-		}
-		r.Created = before.Created
+	if d.Vector != nil {
+		r.Model, r.Own = d.Model, true
+	}
+	if old.version != 0 {
+		r.Created = old.Created
 	}
 	value, err := r.encode()
 	if err != nil {
 		return nil, tap.Wrap("memory.add", tap.Internal, err, "the document cannot be encoded")
 	}
-	return []store.Op{store.Check(key, old.Version), store.Put(key, value)}, nil
+	return []store.Op{store.Check(key, old.version), store.Put(key, value)}, nil
+}
+
+// same says whether a document is stored already as it would be written.
+func (p *Pod) same(d *newDocument, old *stored) bool {
+	if old.version == 0 || old.Type != d.Type || old.Content != d.Content || !maps.Equal(old.Metadata, d.Metadata) {
+		return false
+	}
+	if d.Vector == nil {
+		return !old.Own && old.Model == p.embedder.ID()
+	}
+	return old.Own && old.Model == d.Model && bytes.Equal(old.Vector, encodeVector(d.Vector))
+}
+
+func opBytes(ops []store.Op) (n int) {
+	for i := range ops {
+		n += len(ops[i].Key) + len(ops[i].Value)
+	}
+	return n
+}
+
+type replaceRequest struct {
+	newDocument
+	Version *uint64 `json:"ifVersion"`
+}
+
+type replaceReply struct {
+	ID      string         `json:"id"`
+	Outcome outcome        `json:"outcome"`
+	Receipt *store.Receipt `json:"receipt,omitempty"`
+}
+
+// replace creates or replaces the document that the path names.
+func (p *Pod) replace(ctx context.Context, c *pods.Call) (*pods.Result, error) {
+	var in replaceRequest
+	if err := json.Unmarshal(c.Body, &in); err != nil {
+		return nil, tap.Wrap("memory.replace", tap.Invalid, err, "the body is no document")
+	}
+	d := &in.newDocument
+	d.ID = c.Params["id"]
+	if err := p.check(c.Tenant, d); err != nil {
+		return nil, err
+	}
+	old, err := lookup(c, d.ID)
+	if err != nil {
+		return nil, err
+	}
+	if in.Version != nil && *in.Version != old.version {
+		return nil, errVersion(old.version)
+	}
+	vectors, err := p.vectors(ctx, []newDocument{*d})
+	if err != nil {
+		return nil, err
+	}
+	reply := &replaceReply{ID: d.ID, Outcome: outcomeOf(&old)}
+	result := &pods.Result{Body: reply, Receipted: func(r store.Receipt) { reply.Receipt = &r }}
+	if result.Ops, err = p.write(c, d, vectors[0], old); err != nil {
+		return nil, err
+	}
+	evidence := additionEvidence{Model: p.embedder.ID()}
+	evidence.add(d)
+	result.Evidence, err = evidenceOf(c, "memory.add", evidence)
+	return result, err
+}
+
+// errVersion refuses a change of a document that has changed since it was read.
+func errVersion(now uint64) error {
+	return tap.E("memory.version", tap.Conflict, "the document is not of the version that the request names; read it again").
+		WithCode("version").WithDetail("version", now)
 }
 
 // remove deletes a document.
 func (p *Pod) remove(_ context.Context, c *pods.Call) (*pods.Result, error) {
-	item, r, err := find(c)
+	item, r, err := named(c)
 	if err != nil {
 		return nil, err
+	}
+	if want, ok := c.Query["ifVersion"]; ok && want != strconv.FormatUint(item.Version, 10) {
+		return nil, errVersion(item.Version)
 	}
 	reply := &addReply{Documents: []added{{item.Key.Last()}}}
 	evidence, err := evidenceOf(c, "memory.remove", digestOf(item.Key.Last(), r.Type, r.Content))
@@ -191,8 +280,8 @@ func (p *Pod) remove(_ context.Context, c *pods.Call) (*pods.Result, error) {
 	}, err
 }
 
-// find reads the document that the path names.
-func find(c *pods.Call) (store.Item, record, error) {
+// named reads the document that the path names.
+func named(c *pods.Call) (store.Item, record, error) {
 	id := c.Params["id"]
 	if !tap.ValidName(id) {
 		return store.Item{}, record{}, tap.E("memory.find", tap.NotFound, "no such document")

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 
 	"tamv.internal/tamv/model"
-	"tamv.internal/tamv/pods"
 	"tamv.internal/tamv/store"
 	"tamv.internal/tamv/tap"
 	"tamv.internal/tamv/vector"
@@ -16,11 +14,18 @@ import (
 // Config is what the pod needs.
 type Config struct {
 	Embedder model.Embedder
+	// Progress, when set, is told by Load how many documents are indexed: every
+	// progressStep of them and at the end.
+	Progress func(documents int)
 }
+
+// progressStep is how many documents pass between two reports of a load.
+const progressStep = 10_000
 
 // Pod is the memory pod. It is safe for concurrent use.
 type Pod struct {
 	embedder model.Embedder
+	progress func(documents int)
 	indexes  *indexes
 	view     store.View // set by Load, before anything is served
 }
@@ -34,34 +39,14 @@ func New(c Config) (*Pod, error) {
 	if dim := c.Embedder.Dim(); dim < 1 || dim > vector.MaxDim {
 		return nil, fmt.Errorf("memory: %d dimensions are not within 1..%d", dim, vector.MaxDim)
 	}
-	return &Pod{embedder: c.Embedder, indexes: newIndexes(c.Embedder.ID(), c.Embedder.Dim())}, nil
+	if c.Progress == nil {
+		c.Progress = func(int) {}
+	}
+	return &Pod{embedder: c.Embedder, progress: c.Progress, indexes: newIndexes(c.Embedder.ID(), c.Embedder.Dim())}, nil
 }
 
-// Load indexes every document that the view holds, of every tenant. It is called
-// once, after the state is open and before batches are applied.
-func (p *Pod) Load(view store.View) error {
-	p.view = view
-	p.indexes.clear()
-	from := store.Key("")
-	for {
-		tenant, found := "", false
-		err := view.Scan("", from, func(i store.Item) bool {
-			tenant, found = i.Key.Tenant(), true
-			return false
-		})
-		if err != nil || !found {
-			return err
-		}
-		err = view.Scan(store.K(tenant, space).Prefix(), "", func(i store.Item) bool {
-			p.indexes.apply([]store.Change{{Key: i.Key, Value: i.Value, Version: i.Version}})
-			return true
-		})
-		if err != nil {
-			return err
-		}
-		from = store.Key(tenant + "\x01") // behind every key of this tenant
-	}
-}
+// Space is the key space that [Pod.ObserveChanges] must be fed from.
+const Space = space
 
 // ObserveChanges keeps the index in step with the store. It is the store's
 // observer of the space "doc", called from within Apply. After a reset the whole
@@ -76,52 +61,6 @@ func (p *Pod) ObserveChanges(changes []store.Change, reset bool) {
 		return
 	}
 	p.indexes.apply(changes)
-}
-
-// Space is the key space that [Pod.ObserveChanges] must be fed from.
-const Space = space
-
-// Status counts the documents of all tenants.
-func (p *Pod) Status() Status { return p.indexes.status() }
-
-// Recall returns up to limit passages about the text, the most useful first,
-// each with a cosine of at least threshold. A threshold of NaN means the
-// embedder's own.
-func (p *Pod) Recall(ctx context.Context, view store.View, tenant, text string, limit int, threshold float32) ([]pods.Passage, error) {
-	return p.recall(ctx, view, tenant, text, "", limit, threshold)
-}
-
-func (p *Pod) recall(ctx context.Context, view store.View, tenant, text, kind string, limit int, threshold float32) ([]pods.Passage, error) {
-	query, err := p.embed(ctx, []string{text})
-	if err != nil {
-		return nil, err
-	}
-	if math.IsNaN(float64(threshold)) {
-		threshold = p.embedder.RelevanceThreshold()
-	}
-	matches, err := p.indexes.search(tenant, text, query[0], kind, threshold, limit)
-	if err != nil {
-		return nil, tap.Wrap("memory.search", tap.Internal, err, "the memory index refused the query")
-	}
-	passages := make([]pods.Passage, 0, len(matches))
-	for _, m := range matches {
-		item, ok, err := view.Get(store.K(tenant, space, m.id))
-		if err != nil {
-			return nil, err
-		}
-		if !ok { // removed since the index was asked
-			continue
-		}
-		r, err := decodeRecord(item.Value)
-		if err != nil {
-			return nil, err
-		}
-		passages = append(passages, pods.Passage{
-			DocumentID: m.id, DocumentType: r.Type, Content: r.Content, Similarity: m.similarity,
-			Model: r.Model, Metadata: r.Metadata,
-		})
-	}
-	return passages, nil
 }
 
 // embed turns texts into vectors and the engine's errors into ours.

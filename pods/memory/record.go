@@ -19,11 +19,12 @@ type record struct {
 	Type     string            `msgpack:"t"`
 	Content  string            `msgpack:"c"`
 	Metadata map[string]string `msgpack:"d,omitempty"`
-	Model    string            `msgpack:"m"` // id of the embedder that made Vector
-	Vector   []byte            `msgpack:"v"` // float32, little-endian
-	Created  int64             `msgpack:"n"` // microseconds
-	Updated  int64             `msgpack:"u"` // microseconds
-	Author   string            `msgpack:"a"` // who wrote it last
+	Model    string            `msgpack:"m"`           // id of the embedder that made Vector
+	Vector   []byte            `msgpack:"v"`           // float32, little-endian
+	Created  int64             `msgpack:"n"`           // microseconds
+	Updated  int64             `msgpack:"u"`           // microseconds
+	Author   string            `msgpack:"a"`           // who wrote it last
+	Own      bool              `msgpack:"o,omitempty"` // the vector came with the document
 }
 
 // encode gives the record's bytes, the same for the same record.
@@ -61,17 +62,20 @@ func encodeVector(v []float32) []byte {
 	return b
 }
 
-// decodeVector reads a vector of dim components; nil when b has another length.
-func decodeVector(b []byte, dim int) []float32 {
-	if len(b) != 4*dim {
+// decodeVector reads what encodeVector wrote; nil when b is nothing such.
+func decodeVector(b []byte) []float32 {
+	if len(b) == 0 || len(b)%4 != 0 {
 		return nil
 	}
-	v := make([]float32, dim)
+	v := make([]float32, len(b)/4)
 	for i := range v {
 		v[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
 	}
 	return v
 }
+
+// text is what is embedded and what words are taken from.
+func (r *record) text() string { return embedded(r.Content, r.Metadata) }
 
 // document is a record as the API shows it.
 type document struct {
@@ -81,7 +85,9 @@ type document struct {
 	Bytes    int               `json:"bytes"`
 	Metadata map[string]string `json:"metadata,omitempty"`
 	Model    string            `json:"model"`
-	Stale    bool              `json:"stale"` // the vector is of another model than the one in use
+	Stale    bool              `json:"stale"`               // the vector is of another engine than the one in use
+	Own      bool              `json:"ownVector,omitempty"` // the vector came with the document
+	Version  uint64            `json:"version"`             // of the record: another one after each change
 	Created  string            `json:"created"`
 	Updated  string            `json:"updated"`
 	Author   string            `json:"author"`
@@ -94,7 +100,8 @@ func (p *Pod) show(item store.Item, withContent bool) (document, error) {
 	}
 	d := document{
 		ID: item.Key.Last(), Type: r.Type, Bytes: len(r.Content), Metadata: r.Metadata, Model: r.Model,
-		Stale: r.Model != p.embedder.ID(), Created: pods.TimestampMicros(r.Created), Updated: pods.TimestampMicros(r.Updated), Author: r.Author,
+		Stale: !r.Own && r.Model != p.embedder.ID(), Own: r.Own, Version: item.Version,
+		Created: pods.TimestampMicros(r.Created), Updated: pods.TimestampMicros(r.Updated), Author: r.Author,
 	}
 	if withContent {
 		d.Content = r.Content

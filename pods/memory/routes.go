@@ -3,8 +3,6 @@ package memory
 import (
 	"cmp"
 	"context"
-	"encoding/json"
-	"slices"
 
 	"tamv.internal/tamv/pods"
 	"tamv.internal/tamv/store"
@@ -16,8 +14,7 @@ const (
 	maxPage     = 200
 	// maxScanned bounds the documents that one page may look at when a type is
 	// asked for that is rare.
-	maxScanned   = 10_000
-	defaultLimit = 5
+	maxScanned = 10_000
 )
 
 // Manifest describes the pod.
@@ -35,6 +32,10 @@ func (p *Pod) Manifest() pods.Manifest {
 				Roles: []tap.Role{tap.Curator}, Body: addSchema, Reply: addReplySchema, BodyLimit: 2 << 20, Run: p.add,
 			},
 			{
+				Method: "POST", Pattern: "/v1/memory/documents:batch", Summary: "Import documents, each with an outcome of its own",
+				Roles: []tap.Role{tap.Curator}, Body: batchSchema, Reply: batchReplySchema, BodyLimit: 2 << 20, Run: p.batch,
+			},
+			{
 				Method: "GET", Pattern: "/v1/memory/documents", Summary: "List documents by id, without their text",
 				Roles: read, Reply: listSchema, Run: p.list,
 				Query: []pods.Parameter{
@@ -48,52 +49,30 @@ func (p *Pod) Manifest() pods.Manifest {
 				Roles: read, Reply: documentSchema, Run: p.get,
 			},
 			{
-				Method: "DELETE", Pattern: "/v1/memory/documents/{id}", Summary: "Remove a document",
-				Roles: []tap.Role{tap.Curator}, Reply: addReplySchema, Run: p.remove,
+				Method: "PUT", Pattern: "/v1/memory/documents/{id}", Summary: "Create or replace a document",
+				Roles: []tap.Role{tap.Curator}, Body: replaceSchema, Reply: replaceReplySchema, Run: p.replace,
 			},
 			{
-				Method: "POST", Pattern: "/v1/memory/search", Summary: "Find passages by meaning",
+				Method: "DELETE", Pattern: "/v1/memory/documents/{id}", Summary: "Remove a document",
+				Roles: []tap.Role{tap.Curator}, Reply: addReplySchema, Run: p.remove,
+				Query: []pods.Parameter{{Name: "ifVersion", Summary: "only when the document is of this version", Integer: true}},
+			},
+			{
+				Method: "GET", Pattern: "/v1/memory/export", Summary: "Documents with their text, as an import takes them",
+				Roles: read, Reply: exportSchema, Run: p.export,
+				Query: []pods.Parameter{
+					{Name: "type", Summary: "only documents of this type"},
+					{Name: "vectors", Summary: "which vectors to include: those that came with their document, all of the models in use, or none", OneOf: []string{"own", "all", "none"}},
+					{Name: "limit", Summary: "documents per page, 1 to 1000", Integer: true},
+					{Name: "after", Summary: "continue behind this id"},
+				},
+			},
+			{
+				Method: "POST", Pattern: "/v1/memory/search", Summary: "Find passages by meaning and by words",
 				Roles: []tap.Role{tap.Citizen, tap.Curator}, Body: searchSchema, Reply: resultsSchema, BodyLimit: 64 << 10, Run: p.search,
 			},
 		},
 	}
-}
-
-type searchRequest struct {
-	Query     string   `json:"query"`
-	Limit     *int     `json:"limit"`
-	Threshold *float32 `json:"threshold"`
-	Type      string   `json:"type"`
-}
-
-type searchReply struct {
-	Results   []pods.Passage `json:"results"` // most similar first
-	Model     string         `json:"model"`
-	Threshold float32        `json:"threshold"`
-}
-
-// search answers with the chosen passages, most similar first.
-func (p *Pod) search(ctx context.Context, c *pods.Call) (*pods.Result, error) {
-	var in searchRequest
-	if err := json.Unmarshal(c.Body, &in); err != nil {
-		return nil, tap.Wrap("memory.search", tap.Invalid, err, "the body is no search")
-	}
-	limit, threshold := defaultLimit, p.embedder.RelevanceThreshold()
-	if in.Limit != nil {
-		limit = *in.Limit
-	}
-	if in.Threshold != nil {
-		threshold = *in.Threshold
-		if threshold < 0 || threshold > 1 {
-			return nil, tap.E("memory.search", tap.Invalid, `"threshold" must be from 0 to 1`).WithCode("threshold")
-		}
-	}
-	passages, err := p.recall(ctx, c.View, c.Tenant, in.Query, in.Type, limit, threshold)
-	if err != nil {
-		return nil, err
-	}
-	slices.SortStableFunc(passages, func(a, b pods.Passage) int { return cmp.Compare(b.Similarity, a.Similarity) })
-	return &pods.Result{Body: searchReply{passages, p.embedder.ID(), threshold}}, nil
 }
 
 type listReply struct {
@@ -107,41 +86,48 @@ func (p *Pod) list(ctx context.Context, c *pods.Call) (*pods.Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	reply := listReply{Documents: []document{}}
+	reply.Next, err = page(ctx, c, func(item store.Item) (more bool, err error) {
+		d, err := p.show(item, false)
+		if kind := c.Query["type"]; kind == "" || kind == d.Type {
+			reply.Documents = append(reply.Documents, d)
+		}
+		return len(reply.Documents) < limit, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &pods.Result{Body: reply}, nil
+}
+
+// page walks the documents behind the query's "after" until take has enough, and
+// returns where the next page goes on.
+func page(ctx context.Context, c *pods.Call, take func(store.Item) (more bool, err error)) (next string, err error) {
 	after := c.Query["after"]
 	if after != "" && !tap.ValidName(after) {
-		return nil, tap.E("memory.list", tap.Invalid, `"after" is no document id`).WithCode("query")
+		return "", tap.E("memory.list", tap.Invalid, `"after" is no document id`).WithCode("query")
 	}
-	reply := listReply{Documents: []document{}}
-	last, scanned := "", 0
+	last, scanned, more := "", 0, true
 	var failed error
 	err = c.View.Scan(c.Key(space).Prefix(), c.Key(space, after), func(item store.Item) bool {
 		id := item.Key.Last()
 		if id == after {
 			return true
 		}
-		if len(reply.Documents) == limit || scanned == maxScanned {
-			reply.Next = last
+		if !more || scanned == maxScanned {
+			next = last
 			return false
 		}
 		last, scanned = id, scanned+1
-		var d document
-		if d, failed = p.show(item, false); failed != nil {
-			return false
-		}
-		if kind := c.Query["type"]; kind == "" || kind == d.Type {
-			reply.Documents = append(reply.Documents, d)
-		}
-		return ctx.Err() == nil
+		more, failed = take(item)
+		return failed == nil && ctx.Err() == nil
 	})
-	if err = cmp.Or(err, failed, ctx.Err()); err != nil {
-		return nil, err
-	}
-	return &pods.Result{Body: reply}, nil
+	return next, cmp.Or(err, failed, ctx.Err())
 }
 
 // get shows one document with its text.
 func (p *Pod) get(_ context.Context, c *pods.Call) (*pods.Result, error) {
-	item, _, err := find(c)
+	item, _, err := named(c)
 	if err != nil {
 		return nil, err
 	}

@@ -1,15 +1,9 @@
 package memory
 
 import (
-	"math"
+	"cmp"
 	"slices"
 	"unicode"
-)
-
-// BM25 constants.
-const (
-	saturation = 1.2  // k1: how fast repeating a word stops to count
-	lengthNorm = 0.75 // b: how much long documents are held back
 )
 
 // term is a word of a document, by the 64-bit FNV-1a hash of its folded form,
@@ -17,6 +11,7 @@ const (
 type term struct {
 	hash  uint64
 	count uint32
+	code  bool // see words
 }
 
 // bag is a document's words, sorted by hash.
@@ -30,22 +25,58 @@ const (
 	fnvPrime  = 1099511628211
 )
 
+// run is a word on its way through a text.
+type run struct {
+	hash, beforeS uint64 // with and without the last letter
+	size          int    // letters and digits
+	last          rune
+	digits        bool
+	letters       bool
+}
+
+func (w *run) take(r rune) {
+	w.beforeS = w.hash
+	for _, b := range [4]byte{byte(r), byte(r >> 8), byte(r >> 16), byte(r >> 24)} {
+		w.hash = (w.hash ^ uint64(b)) * fnvPrime
+	}
+	w.size, w.last = w.size+1, r
+	if unicode.IsDigit(r) {
+		w.digits = true
+	} else {
+		w.letters = true
+	}
+}
+
+// end hands the word to fn and starts the next one.
+func (w *run) end(fn func(hash uint64, code bool)) {
+	if w.last == 's' && w.size > 3 {
+		w.hash = w.beforeS
+	}
+	if w.size > 1 {
+		fn(w.hash, w.digits && (w.letters || w.size >= longNumber))
+	}
+	*w = run{hash: fnvOffset}
+}
+
+// longNumber is from how many digits on a number names one thing.
+const longNumber = 5
+
 // words calls fn with the hash of each word of the text: runs of letters and
 // digits, lower case, without accents and without a final s, so that "Acción"
 // and "acciones" stay apart but "rooms" finds "room". Single letters are not
 // words.
-func words(text string, fn func(hash uint64)) {
-	hash, size := uint64(fnvOffset), 0
-	last := rune(0)
-	beforeS := hash
-	end := func() {
-		if last == 's' && size > 3 {
-			hash = beforeS
+//
+// A code, which is several runs joined by single signs and has a digit, is one
+// more word without the signs: "ORD-2291" is "ord", "2291" and "ord2291". Words of
+// letters and digits and long numbers are codes too.
+func words(text string, fn func(hash uint64, code bool)) {
+	word, code := run{hash: fnvOffset}, run{hash: fnvOffset}
+	parts, joined := 0, false // runs of the code; whether a sign came last
+	endCode := func() {
+		if parts > 1 && code.digits {
+			code.end(fn)
 		}
-		if size > 1 {
-			fn(hash)
-		}
-		hash, size, last = fnvOffset, 0, 0
+		code, parts, joined = run{hash: fnvOffset}, 0, false
 	}
 	for _, r := range text {
 		if r >= 0x80 || r >= 'A' && r <= 'Z' {
@@ -53,17 +84,32 @@ func words(text string, fn func(hash uint64)) {
 		}
 		switch {
 		case r >= 'a' && r <= 'z', r >= '0' && r <= '9', r >= 0x80 && (unicode.IsLetter(r) || unicode.IsNumber(r)):
-			beforeS = hash
-			for _, b := range [4]byte{byte(r), byte(r >> 8), byte(r >> 16), byte(r >> 24)} {
-				hash = (hash ^ uint64(b)) * fnvPrime
+			if word.size == 0 {
+				parts++
 			}
-			size, last = size+1, r
+			word.take(r)
+			code.take(r)
+			joined = false
 		case r >= 0x300 && r <= 0x36f: // a combining accent belongs to the letter before it
+		case joins(r) && !joined && parts > 0:
+			word.end(fn)
+			joined = true
 		default:
-			end()
+			word.end(fn)
+			endCode()
 		}
 	}
-	end()
+	word.end(fn)
+	endCode()
+}
+
+// joins says whether a sign holds the parts of a code together.
+func joins(r rune) bool {
+	switch r {
+	case '-', '_', '.', '/', ':', '#', '\u2010', '\u2011':
+		return true
+	}
+	return false
 }
 
 // folded maps the accented letters of Spanish and its neighbours to plain ones.
@@ -82,92 +128,16 @@ func fold(r rune) rune {
 }
 
 func newBag(text string) bag {
-	var hashes []uint64
-	words(text, func(h uint64) { hashes = append(hashes, h) })
-	slices.Sort(hashes)
-	b := bag{length: len(hashes)}
-	for _, h := range hashes {
-		if n := len(b.terms); n > 0 && b.terms[n-1].hash == h {
+	var found []term
+	words(text, func(hash uint64, code bool) { found = append(found, term{hash, 1, code}) })
+	slices.SortFunc(found, func(a, b term) int { return cmp.Compare(a.hash, b.hash) })
+	b := bag{length: len(found)}
+	for _, t := range found {
+		if n := len(b.terms); n > 0 && b.terms[n-1].hash == t.hash {
 			b.terms[n-1].count++
 			continue
 		}
-		b.terms = append(b.terms, term{h, 1})
+		b.terms = append(b.terms, t)
 	}
-	b.terms = slices.Clip(b.terms)
 	return b
-}
-
-// lexicon counts in how many documents each word stands.
-type lexicon struct {
-	documents map[uint64]int
-	count     int // documents
-	length    int // words of all documents
-}
-
-func (l *lexicon) add(b *bag) {
-	for _, t := range b.terms {
-		l.documents[t.hash]++
-	}
-	l.count++
-	l.length += b.length
-}
-
-func (l *lexicon) remove(b *bag) {
-	for _, t := range b.terms {
-		if l.documents[t.hash]--; l.documents[t.hash] == 0 {
-			delete(l.documents, t.hash)
-		}
-	}
-	l.count--
-	l.length -= b.length
-}
-
-// weight is a word's inverse document frequency, always positive.
-func (l *lexicon) weight(hash uint64) float64 {
-	n := float64(l.documents[hash])
-	return math.Log1p((float64(l.count) - n + 0.5) / (n + 0.5))
-}
-
-// overlap is BM25 of the query's words in a document divided by the most that
-// any document could score: 0 = no word in common, towards 1 = all of them,
-// often.
-func (l *lexicon) overlap(query []weighted, b *bag) float64 {
-	if l.length == 0 {
-		return 0
-	}
-	norm := saturation * (1 - lengthNorm + lengthNorm*float64(b.length)*float64(l.count)/float64(l.length))
-	sum, most := 0.0, 0.0
-	// Both are in order of their hashes, so one walk finds every match: cheaper
-	// than a search for each word, which the processor cannot foresee.
-	rest := b.terms
-	for _, q := range query {
-		for len(rest) > 0 && rest[0].hash < q.hash {
-			rest = rest[1:]
-		}
-		count := 0.0
-		if len(rest) > 0 && rest[0].hash == q.hash {
-			count = float64(rest[0].count)
-		}
-		sum += q.weight * count * (saturation + 1) / (count + norm)
-		most += q.weight * (saturation + 1)
-	}
-	if most == 0 {
-		return 0
-	}
-	return sum / most
-}
-
-// weighted is a word of a query.
-type weighted struct {
-	hash   uint64
-	weight float64
-}
-
-func (l *lexicon) query(text string) []weighted {
-	b := newBag(text)
-	query := make([]weighted, len(b.terms))
-	for i, t := range b.terms {
-		query[i] = weighted{t.hash, l.weight(t.hash)}
-	}
-	return query
 }

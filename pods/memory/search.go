@@ -1,0 +1,217 @@
+package memory
+
+import (
+	"context"
+	"encoding/json"
+	"math"
+
+	"tamv.internal/tamv/pods"
+	"tamv.internal/tamv/store"
+	"tamv.internal/tamv/tap"
+)
+
+const defaultLimit = 5
+
+type searchRequest struct {
+	Query     string    `json:"query"`
+	Vector    vectorArg `json:"vector"`
+	Model     string    `json:"model"` // that made Vector
+	Limit     *int      `json:"limit"`
+	Threshold *float32  `json:"threshold"`
+	Ranking   ranking   `json:"ranking"`
+	Recall    *float64  `json:"recall"`
+	filter
+}
+
+// result is one passage found.
+type result struct {
+	pods.Passage
+	Score   float64 `json:"score"`
+	FoundBy string  `json:"foundBy"` // "meaning" or "words"
+}
+
+type searchReply struct {
+	Results   []result `json:"results"` // best first
+	Model     string   `json:"model"`
+	Ranking   ranking  `json:"ranking"`
+	Threshold float32  `json:"threshold"`
+}
+
+// search answers with the best passages.
+func (p *Pod) search(ctx context.Context, c *pods.Call) (*pods.Result, error) {
+	var in searchRequest
+	if err := json.Unmarshal(c.Body, &in); err != nil {
+		return nil, tap.Wrap("memory.search", tap.Invalid, err, "the body is no search")
+	}
+	q, err := p.query(ctx, c.Tenant, &in)
+	if err != nil {
+		return nil, err
+	}
+	found, err := p.find(c.View, c.Tenant, q)
+	if err != nil {
+		return nil, err
+	}
+	return &pods.Result{Body: searchReply{found, q.space.model, q.ranking, q.threshold}}, nil
+}
+
+// query reads a request.
+func (p *Pod) query(ctx context.Context, tenant string, in *searchRequest) (*query, error) {
+	bad := func(code, format string, args ...any) error {
+		return tap.E("memory.search", tap.Invalid, format, args...).WithCode(code)
+	}
+	q := &query{text: in.Query, space: p.indexes.embedder, limit: defaultLimit, ranking: in.Ranking, threshold: p.embedder.RelevanceThreshold()}
+	if q.ranking == "" {
+		q.ranking = hybrid
+	}
+	switch {
+	case q.text == "" && in.Vector == nil:
+		return nil, bad("text", `a search needs "query" or "vector"`)
+	case q.text == "" && q.ranking == lexical:
+		return nil, bad("text", `a search by words needs "query"`)
+	case in.Vector != nil:
+		q.vector = in.Vector
+		if in.Model != "" {
+			q.space.model = in.Model
+		}
+		q.space.dim = len(q.vector)
+		if err := p.comparable(tenant, q.space, q.vector); err != nil {
+			return nil, err
+		}
+		if q.space != p.indexes.embedder { // whose threshold nobody has calibrated
+			q.threshold = -1
+		}
+	case in.Model != "" && in.Model != p.embedder.ID():
+		return nil, bad("model", `"model" is that of "vector", which is missing`)
+	case q.ranking != lexical:
+		rows, err := p.embed(ctx, []string{q.text})
+		if err != nil {
+			return nil, err
+		}
+		q.vector = rows[0]
+	}
+	if q.ranking == lexical {
+		q.vector, q.threshold = nil, 0
+	}
+	if in.Limit != nil {
+		q.limit = *in.Limit
+	}
+	if in.Threshold != nil {
+		if q.threshold = *in.Threshold; q.threshold < 0 || q.threshold > 1 {
+			return nil, bad("threshold", `"threshold" must be from 0 to 1`)
+		}
+	}
+	if in.Recall != nil {
+		if q.recall = *in.Recall; q.recall <= 0 || q.recall > 1 {
+			return nil, bad("recall", `"recall" must be above 0 and at most 1`)
+		}
+	}
+	var err error
+	q.accepts, err = in.compile()
+	return q, err
+}
+
+// comparable checks a vector that a caller brought.
+func (p *Pod) comparable(tenant string, s vectorSpace, v []float32) error {
+	bad := func(format string, args ...any) error {
+		return tap.E("memory.vector", tap.Invalid, format, args...).WithCode("vector")
+	}
+	known := p.indexes.dimensions(tenant, s.model)
+	if s.model == p.embedder.ID() {
+		known = []int{p.embedder.Dim()}
+	}
+	for i, dim := range known {
+		if dim == s.dim {
+			break
+		}
+		if i == len(known)-1 {
+			return bad("the vector has %d dimensions, those of model %q have %d", s.dim, s.model, dim)
+		}
+	}
+	if fault := unusable(v); fault != "" {
+		return bad("the vector is refused for %s", fault)
+	}
+	return nil
+}
+
+// Recall returns up to limit passages about the text, the most useful first. Each
+// has a similarity of at least threshold: a cosine, or what its words cover of the
+// text. A threshold of NaN means the embedder's own.
+func (p *Pod) Recall(ctx context.Context, view store.View, tenant, text string, limit int, threshold float32) ([]pods.Passage, error) {
+	q, err := p.query(ctx, tenant, &searchRequest{Query: text, Limit: &limit})
+	if err != nil {
+		return nil, err
+	}
+	if !math.IsNaN(float64(threshold)) {
+		q.threshold = threshold
+	}
+	found, err := p.find(view, tenant, q)
+	passages := make([]pods.Passage, len(found))
+	for i := range found {
+		passages[i] = found[i].Passage
+	}
+	return passages, err
+}
+
+// find runs a query. The records are read without the index's lock: Apply may
+// hold the store's while it waits for that.
+func (p *Pod) find(view store.View, tenant string, q *query) ([]result, error) {
+	found, err := p.indexes.candidates(tenant, q)
+	if err != nil {
+		return nil, tap.Wrap("memory.search", tap.Internal, err, "the memory index refused the query")
+	}
+	read := map[string]record{}
+	get := func(id string) (record, bool, error) {
+		if r, ok := read[id]; ok {
+			return r, true, nil
+		}
+		item, ok, err := view.Get(store.K(tenant, space, id))
+		if err != nil || !ok { // not there: removed since the index was asked
+			return record{}, false, err
+		}
+		r, err := decodeRecord(item.Value)
+		read[id] = r
+		return r, true, err
+	}
+	matches, err := q.choose(found, func(id string) (float32, error) {
+		r, _, err := get(id)
+		return cosine(q.vector, decodeVector(r.Vector)), err
+	})
+	if err != nil {
+		return nil, err
+	}
+	results := make([]result, 0, len(matches))
+	for _, m := range matches {
+		r, ok, err := get(m.id)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			continue
+		}
+		one := result{Score: m.score, FoundBy: "meaning", Passage: pods.Passage{
+			DocumentID: m.id, DocumentType: r.Type, Content: r.Content, Similarity: m.similarity,
+			Model: r.Model, Metadata: r.Metadata,
+		}}
+		if m.byWords {
+			one.FoundBy = "words"
+		}
+		results = append(results, one)
+	}
+	return results, nil
+}
+
+// cosine of two vectors, at most 1; -1 when they cannot be compared.
+func cosine(a, b []float32) float32 {
+	if len(a) != len(b) {
+		return -1
+	}
+	dot, aa, bb := 0.0, 0.0, 0.0
+	for i := range a {
+		x, y := float64(a[i]), float64(b[i])
+		dot, aa, bb = dot+x*y, aa+x*x, bb+y*y
+	}
+	if aa == 0 || bb == 0 {
+		return -1
+	}
+	return float32(max(-1, min(dot/math.Sqrt(aa*bb), 1)))
+}
