@@ -95,7 +95,7 @@ func (q *query) askRow(v *view, row uint32) {
 		q.bits = append(q.bits[:0], v.bitCode(row)...)
 		return
 	}
-	q.euclid = v.cfg.Metric != Cosine
+	q.euclid = v.cfg.Metric == L2
 	q.codes = slices.Grow(q.codes[:0], v.shape.stride)[:v.shape.stride]
 	flipSign(q.codes, v.code(row))
 	q.square = v.facts[row].square
