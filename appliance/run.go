@@ -209,7 +209,7 @@ func (n *node) openLog(ctx context.Context) error {
 	// It counts connections that come before there is anything to write with.
 	n.refusals = members.NewRefusals(n.cfg.Tenant, n.settings.Node, late{&n.writer}, n.clock.Now, n.cfg.Logger)
 	n.link = cluster.NewLink(cluster.LinkConfig{
-		Authority: n.authority, Certificates: n.certificates, Roster: n.engines.members.ForLinks(n.counts), Address: n.settings.Advertise,
+		Authority: n.authority, Certificates: n.certificates, Roster: n.engines.members.ForLinks(n.counts, n.settled), Address: n.settings.Advertise,
 		From: specificIP(n.tcp.Addr()), Now: n.clock.Now, Refused: n.refused,
 	})
 	n.tcp = n.link.Split(limit(n.tcp), n.tlsConfig())

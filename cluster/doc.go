@@ -28,11 +28,17 @@
 //  4. does it name a node; when dialing, the one that lives at this address?
 //  5. is that node, or its key, removed or revoked?
 //  6. if the node is known, is its key the pinned one?
+//  7. if it is not known, was it this node that dialed, or does the [Roster]
+//     expect it?
 //
-// A node that is not known yet passes on the authority's word: a machine that
-// has just joined knows nobody. What fails is a [Refusal] with a [Reason], given
-// to a callback that must record it; the other side learns only that it was
-// refused. [Link.Recheck] asks questions 5 and 6 again of every open connection.
+// The authority's word alone lets nobody in, because a member that was removed
+// keeps the authority's key and can sign itself a fresh name. Only a node that
+// knows less than the others takes that word: one that has just joined knows
+// nobody, and one that was away does not know who came. What fails is a
+// [Refusal] with a [Reason], given to a callback that must record it; the other
+// side learns only that it was refused. [Link.Recheck] asks questions 5 to 7
+// again of every open connection. Whoever serves a connection must hold what is
+// said on it against its Peer: a proven name is no right to speak for others.
 // After the handshake the listening side sends one byte, 1; a dialer that does
 // not get it was refused.
 //

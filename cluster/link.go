@@ -42,7 +42,7 @@ type LinkConfig struct {
 }
 
 // Link is the node-to-node transport: a listener and a dialer of streams whose
-// other end is a member of the site. All methods are safe for concurrent use.
+// other end is a member of the site, named by the connection's Peer method. All methods are safe for concurrent use.
 type Link struct {
 	config   LinkConfig
 	verifier verifier
@@ -68,6 +68,9 @@ type linkConn struct {
 	link *Link
 	peer peer
 }
+
+// Peer is the name of the node at the other end, as its certificate proves it.
+func (c *linkConn) Peer() string { return c.peer.node }
 
 // Close implements net.Conn.
 func (c *linkConn) Close() error {
@@ -203,15 +206,16 @@ func (l *Link) track(conn *tls.Conn, p peer) (*linkConn, error) {
 // cut ends a connection whose peer has lost its standing. The peer is not told
 // why.
 func (c *linkConn) cut(reason Reason) *Refusal {
-	refusal := &Refusal{Reason: reason, Node: c.peer.node, Address: c.RemoteAddr().String()}
+	refusal := &Refusal{Reason: reason, Node: c.peer.node, Address: c.RemoteAddr().String(), Dialed: c.peer.dialed}
 	c.link.config.Refused(*refusal)
 	c.Close()
 	return refusal
 }
 
 // Recheck cuts the connections of members that were removed, or whose key is
-// not the pinned one any more, and returns how many. Call it whenever the roster
-// has changed. A certificate that has ended since the handshake is no reason:
+// not the pinned one any more, and those that came from nodes that turn out to
+// be unknown, and returns how many. Call it whenever the roster has changed, and
+// now and then. A certificate that has ended since the handshake is no reason:
 // its node has renewed it long ago and uses the new one for the next connection.
 func (l *Link) Recheck() int {
 	lost := map[*linkConn]Reason{}

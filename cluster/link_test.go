@@ -56,6 +56,11 @@ func TestMembersConnect(t *testing.T) {
 	two.roster.pins["n1"] = one.certificates.Pin()
 	ours, theirs := connect(t, one, two)
 	exchange(t, ours, theirs)
+	for c, want := range map[net.Conn]string{ours: "n2", theirs: "n1"} {
+		if named, ok := c.(interface{ Peer() string }); !ok || named.Peer() != want {
+			t.Errorf("a connection to %s does not say so", want)
+		}
+	}
 	if one.link.Addr().String() != one.address || one.link.Addr().Network() != "tcp" {
 		t.Errorf("address %v", one.link.Addr())
 	}
@@ -106,7 +111,8 @@ func TestRefusals(t *testing.T) {
 		},
 		"wrong pin":    {roster: func(r *roster, _ *member) { r.pins["n2"] = Pin{1} }, listens: ReasonWrongKey, connects: ReasonWrongKey},
 		"right pin":    {roster: func(r *roster, two *member) { r.pins["n2"] = two.certificates.Pin() }},
-		"unknown node": {certificate: issue(a, proper)},
+		"a new node":   {certificate: issue(a, proper)},
+		"unknown node": {roster: func(r *roster, _ *member) { r.strangers["n2"] = true }, connects: ReasonUnknown},
 	} {
 		t.Run(name, func(t *testing.T) {
 			one, two := newMember(t, a, "n1"), newMember(t, a, "n2")
@@ -248,6 +254,17 @@ func TestRecheckCutsTheRemoved(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
+	// A node that turns out to be unknown loses the connections that it made.
+	in, _ = connect(t, two, three)
+	kept, other = connect(t, three, two)
+	three.roster.change(func() { three.roster.strangers["n2"] = true })
+	if n := three.link.Recheck(); n != 1 {
+		t.Errorf("%d cut for a node that is not expected", n)
+	}
+	if _, err := in.Read(make([]byte, 1)); err == nil {
+		t.Error("the connection of an unknown node goes on")
+	}
+	exchange(t, kept, other)
 	three.roster.change(func() { three.roster.pins["n1"] = Pin{9} })
 	if n := three.link.Recheck(); n != 1 {
 		t.Errorf("%d cut for a key that is not the pinned one", n)

@@ -37,10 +37,11 @@ type roster struct {
 	addresses map[string]string
 	removed   map[string]bool
 	revoked   map[Pin]bool
+	strangers map[string]bool // nodes that are not expected
 }
 
 func newRoster() *roster {
-	return &roster{pins: map[string]Pin{}, addresses: map[string]string{}, removed: map[string]bool{}, revoked: map[Pin]bool{}}
+	return &roster{pins: map[string]Pin{}, addresses: map[string]string{}, removed: map[string]bool{}, revoked: map[Pin]bool{}, strangers: map[string]bool{}}
 }
 
 func (r *roster) change(f func()) {
@@ -73,6 +74,12 @@ func (r *roster) RevokedKey(pin [32]byte) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.revoked[pin]
+}
+
+func (r *roster) Expected(node string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.strangers[node]
 }
 
 // member is a node of a test's site with an open port.

@@ -139,7 +139,7 @@ func (s *split) Close() (err error) {
 // admit tells a proven dialer so, and queues its connection for Accept.
 func (l *Link) admit(conn *tls.Conn) {
 	leaf := conn.ConnectionState().PeerCertificates[0]
-	c, err := l.track(conn, peer{nodeOf(leaf), PinOf(leaf)})
+	c, err := l.track(conn, peer{nodeOf(leaf), PinOf(leaf), false})
 	if err != nil {
 		return
 	}

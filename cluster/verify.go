@@ -24,6 +24,10 @@ type Roster interface {
 	Removed(node string) bool
 	// RevokedKey says whether a key was that of a removed node; as Removed.
 	RevokedKey(pin [32]byte) bool
+	// Expected says whether a node may connect: a member, or one that this
+	// node cannot know to be none. The authority's word is not enough, because
+	// a member that was removed keeps the authority's key and can sign any name.
+	Expected(node string) bool
 }
 
 // Reason is why a connection was refused. The set is closed.
@@ -39,6 +43,7 @@ const (
 	ReasonRemoved       Reason = "removed"        // of a node that was removed
 	ReasonRevokedKey    Reason = "revoked_key"    // of a removed node, under another name
 	ReasonWrongKey      Reason = "wrong_key"      // of a member, but not with its pinned key
+	ReasonUnknown       Reason = "unknown"        // signed by the authority, and of nobody whom the site took in
 )
 
 // Refusal is a connection that did not pass. It is an error.
@@ -63,8 +68,9 @@ const codeRefused = "node_refused"
 
 // peer is the proven other end of a connection.
 type peer struct {
-	node string
-	pin  Pin
+	node   string
+	pin    Pin
+	dialed bool // by this node
 }
 
 // verifier answers the questions of the package comment.
@@ -83,7 +89,7 @@ func (v *verifier) verify(state *tls.ConnectionState, address string, dialed boo
 		return refused(ReasonNoCertificate, "")
 	}
 	leaf := state.PeerCertificates[0]
-	p := peer{nodeOf(leaf), PinOf(leaf)}
+	p := peer{nodeOf(leaf), PinOf(leaf), dialed}
 	if reason := v.certificate(leaf, dialed); reason != "" {
 		return refused(reason, p.node)
 	}
@@ -122,7 +128,8 @@ func (v *verifier) certificate(leaf *x509.Certificate, dialed bool) Reason {
 	return ReasonForeign
 }
 
-// standing checks what the site says about a node.
+// standing checks what the site says about a node. One that this node dialed
+// was chosen by its address, which replication or a member's record gave.
 func (v *verifier) standing(p peer) Reason {
 	pin, known := v.roster.Pin(p.node)
 	switch {
@@ -132,6 +139,8 @@ func (v *verifier) standing(p peer) Reason {
 		return ReasonRevokedKey
 	case known && pin != p.pin:
 		return ReasonWrongKey
+	case !p.dialed && !v.roster.Expected(p.node):
+		return ReasonUnknown
 	}
 	return ""
 }

@@ -26,7 +26,7 @@ type calls struct {
 	links    map[string]*link // by address
 }
 
-// callHandler answers one kind of call. ctx ends when the caller no longer waits. body belongs to the handler. The error
+// callHandler answers one kind of call. ctx ends when the caller no longer waits, and knows who it is (see speaksFor). body belongs to the handler. The error
 // crosses as its code (see callErrors), or as text.
 type callHandler func(ctx context.Context, body []byte) ([]byte, error)
 
@@ -104,7 +104,7 @@ const maxRunning = 64
 
 // serve answers the calls that come in on a connection.
 func (c *calls) serve(conn net.Conn) {
-	ctx, cancel := context.WithCancel(c.ctx)
+	ctx, cancel := context.WithCancel(context.WithValue(c.ctx, callerKey{}, peerOf(conn)))
 	out := newOutbox(conn)
 	var work sync.WaitGroup
 	defer work.Wait()
@@ -140,6 +140,18 @@ func (c *calls) serve(conn net.Conn) {
 			})
 		}
 	}
+}
+
+// callerKey is the context key of the proven id of the member at the other end, "" when it is not known.
+type callerKey struct{}
+
+// speaksFor returns errCall if the caller is proven to be another member than the one it says it is: the name in a body
+// decides what the caller gets, and who may connect may not therefore act for others.
+func speaksFor(ctx context.Context, id string) error {
+	if caller, _ := ctx.Value(callerKey{}).(string); caller != "" && caller != id {
+		return fmt.Errorf("%w: %q speaks for %.*q", errCall, caller, maxID, id)
+	}
+	return nil
 }
 
 // answer runs the handler of a request.

@@ -205,6 +205,9 @@ func (n *Node) forwarded(ctx context.Context, body []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := speaksFor(ctx, from); err != nil {
+		return nil, err
+	}
 	// One that was removed does not get the entry and would wait for its outcome in vain.
 	if _, ok := n.server(from); !ok {
 		return nil, ErrNotLeader

@@ -425,6 +425,35 @@ func TestForwardErrorsAreHonest(t *testing.T) {
 	}
 }
 
+// A member gets what is its own: the name in a call must be the one that its connection proves.
+func TestNobodySpeaksForOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newNetwork()
+		members := openCluster(t, 3, func(id string) StreamLayer { return w.listen(id) })
+		leader, followers := leaderOf(t, members)
+		name := followers[0].cfg.ID
+		bodies := map[string]struct {
+			handle callHandler
+			body   []byte
+		}{
+			"commands": {leader.forwarded, appendForward(name, [][]byte{[]byte("x")})},
+			"a read":   {leader.tellReadPoint, appendBytes([]byte{byte(Linearizable)}, name)},
+			"an offer": {leader.installs.answerOffer, []byte(`{"member":"` + name + `"}`)},
+		}
+		for what, c := range bodies {
+			as := func(id string) context.Context { return context.WithValue(t.Context(), callerKey{}, id) }
+			if _, err := c.handle(as(followers[1].cfg.ID), c.body); !errors.Is(err, errCall) {
+				t.Errorf("%s in another's name: %v", what, err)
+			}
+			for _, id := range []string{name, ""} {
+				if _, err := c.handle(as(id), c.body); err != nil {
+					t.Errorf("%s of %q, proven %q: %v", what, name, id, err)
+				}
+			}
+		}
+	})
+}
+
 func TestRemovedMemberIsNotServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newNetwork()

@@ -60,6 +60,48 @@ func TestCallsManyAtOnce(t *testing.T) {
 	})
 }
 
+// provenLayer proves that whoever connects is peer.
+type provenLayer struct {
+	*pipeStream
+	peer string
+}
+
+type provenConn struct {
+	net.Conn
+	peer string
+}
+
+func (c provenConn) Peer() string { return c.peer }
+
+func (l provenLayer) Accept() (net.Conn, error) {
+	conn, err := l.pipeStream.Accept()
+	return provenConn{conn, l.peer}, err
+}
+
+// What the layer proves about a connection reaches those who answer on it.
+func TestHandlersKnowTheCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newNetwork()
+		for peer, want := range map[string]map[string]bool{"n1": {"n1": true, "n2": false}, "": {"n1": true, "n2": true}} {
+			var layer StreamLayer = w.listen("b")
+			if peer != "" {
+				layer = provenLayer{w.listen("b"), peer}
+			}
+			a := newCalls(newStreams(w.listen("a"), slog.New(slog.DiscardHandler)), slog.New(slog.DiscardHandler))
+			b := newCalls(newStreams(layer, slog.New(slog.DiscardHandler)), slog.New(slog.DiscardHandler))
+			b.handle(100, func(ctx context.Context, body []byte) ([]byte, error) { return nil, speaksFor(ctx, string(body)) })
+			for id, ok := range want {
+				if _, err := a.call(t.Context(), "b", 100, []byte(id)); (err == nil) != ok || err != nil && !errors.Is(err, errCall) {
+					t.Errorf("proven %q says it is %q: %v", peer, id, err)
+				}
+			}
+			if err := errors.Join(a.close(), b.close()); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
 func TestCallErrorsCross(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := callers(t, newNetwork())

@@ -109,6 +109,9 @@ func (t *installs) answerOffer(ctx context.Context, body []byte) ([]byte, error)
 	if err := json.Unmarshal(body, &request); err != nil {
 		return nil, fmt.Errorf("%w: %v", errCall, err)
 	}
+	if err := speaksFor(ctx, request.Member); err != nil {
+		return nil, err
+	}
 	if request.Index != 0 {
 		return nil, t.extend(request)
 	}

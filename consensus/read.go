@@ -193,6 +193,9 @@ func (n *Node) tellReadPoint(ctx context.Context, body []byte) ([]byte, error) {
 	if err := w.end(); err != nil {
 		return nil, err
 	}
+	if err := speaksFor(ctx, from); err != nil {
+		return nil, err
+	}
 	if err := n.open(); err != nil {
 		return nil, err
 	}

@@ -210,6 +210,17 @@ type streamConn struct {
 	purpose byte // guarded by streams.mu; 0 until it is known
 }
 
+// peerOf returns the id that the StreamLayer proved the other end of a connection to have, "" if the layer proves none.
+func peerOf(conn net.Conn) string {
+	if c, ok := conn.(*streamConn); ok {
+		conn = c.Conn
+	}
+	if proven, ok := conn.(interface{ Peer() string }); ok {
+		return proven.Peer()
+	}
+	return ""
+}
+
 // Close implements net.Conn.
 func (c *streamConn) Close() error {
 	c.streams.mu.Lock()

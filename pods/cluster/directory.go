@@ -172,12 +172,36 @@ func (d *Directory) Changed() <-chan struct{} {
 // says so, the one that stays needs the other's vote to lead.
 type Roster struct {
 	*Directory
-	counts func(id string) bool
+	counts  func(id string) bool
+	settled func() bool
 }
 
 // ForLinks is the roster for links; counts says whether a node is in
-// replication's present configuration, as far as this node knows.
-func (d *Directory) ForLinks(counts func(id string) bool) Roster { return Roster{d, counts} }
+// replication's present configuration, as far as this node knows, and settled
+// whether this node knows what the others know, rather than catching up.
+func (d *Directory) ForLinks(counts func(id string) bool, settled func() bool) Roster {
+	return Roster{d, counts, settled}
+}
+
+// Pin is the pinned key of a member, and of one that was removed and that links
+// must outlive: its name is good for no other key.
+func (r Roster) Pin(id string) (pin [32]byte, ok bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if m, ok := r.members[id]; ok {
+		return m.Pin, true
+	}
+	gone, ok := r.removed[id]
+	return gone.Pin, ok
+}
+
+// Expected says whether a node that connects may be one of the site: it has a
+// record, or replication counts on it, or this node is catching up and has yet
+// to hear of it.
+func (r Roster) Expected(id string) bool {
+	_, member := r.Member(id)
+	return member || r.counts(id) || !r.settled()
+}
 
 // Removed says whether a node was a member and is out of the configuration.
 func (r Roster) Removed(id string) bool { return r.Directory.Removed(id) && !r.counts(id) }

@@ -133,7 +133,7 @@ func TestLinksOutliveTheRecordUntilReplicationFollows(t *testing.T) {
 	s := newSite(t, "n1", "n2")
 	links := s.directory.ForLinks(func(id string) bool {
 		return slices.ContainsFunc(s.status.Nodes, func(n Node) bool { return n.ID == id })
-	})
+	}, func() bool { return true })
 	refused := func() [2]bool { return [2]bool{links.Removed("n2"), links.RevokedKey(pinOf("n2"))} }
 	if refused() != [2]bool{} {
 		t.Error("a member is refused")
@@ -141,12 +141,37 @@ func TestLinksOutliveTheRecordUntilReplicationFollows(t *testing.T) {
 	if _, err := do[removedReply](s, "DELETE", "/v1/cluster/members/n2", nil); err != nil {
 		t.Fatal(err)
 	}
-	if refused() != [2]bool{} {
+	if refused() != [2]bool{} || !links.Expected("n2") {
 		t.Error("cut off while it votes")
+	}
+	if pin, ok := links.Pin("n2"); !ok || pin != pinOf("n2") {
+		t.Error("its name is good for another key")
 	}
 	s.status.Nodes = s.status.Nodes[:1]
 	if refused() != [2]bool{true, true} || links.Removed("n1") || links.RevokedKey(pinOf("n1")) {
 		t.Error("not cut off although it votes no more, or somebody else is")
+	}
+}
+
+// A name that the site never took in is refused by whoever knows the members,
+// and only by those.
+func TestLinksExpectMembers(t *testing.T) {
+	s := newSite(t, "n1")
+	counted, settled := "", true
+	links := s.directory.ForLinks(func(id string) bool { return id == counted }, func() bool { return settled })
+	if !links.Expected("n1") || links.Expected("ghost") {
+		t.Error("a member is not expected, or a stranger is")
+	}
+	if _, ok := links.Pin("ghost"); ok {
+		t.Error("a stranger has a pin")
+	}
+	counted = "ghost" // as a node whose record has not come yet
+	if !links.Expected("ghost") {
+		t.Error("replication counts on it and it is refused")
+	}
+	counted, settled = "", false
+	if !links.Expected("ghost") {
+		t.Error("a node that is catching up cannot know")
 	}
 }
 

@@ -104,7 +104,7 @@ func TestJoinOverTheWire(t *testing.T) {
 	if pin, ok := s.directory.Pin("n2"); !ok || trust.Pin(pin) != own.Pin() {
 		t.Errorf("the record pins %x", pin)
 	}
-	var roster trust.Roster = s.directory.ForLinks(func(string) bool { return false })
+	var roster trust.Roster = s.directory.ForLinks(func(string) bool { return false }, func() bool { return true })
 	if at, _ := roster.NodeAt("n2.example:7443"); at != "n2" {
 		t.Errorf("n2's address is that of %q", at)
 	}
