@@ -80,12 +80,15 @@ func (h *health) run(ctx context.Context) {
 	}
 }
 
+// conditionCaughtUp is the condition that a node serves.
+const conditionCaughtUp = "caught-up"
+
 // conditions lists what /ready reports, in order.
 func (n *node) conditions() []condition {
 	return []condition{
 		{"quorum", false, n.checkQuorum},
 		{"member", false, n.checkMember},
-		{"caught-up", false, n.checkCaughtUp},
+		{conditionCaughtUp, false, n.checkCaughtUp},
 		{"state-machine-running", false, func() error {
 			if err := n.consensus.Err(); err != nil {
 				return replicationError(err)

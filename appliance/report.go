@@ -3,6 +3,7 @@ package appliance
 import (
 	"context"
 	"encoding/hex"
+	"slices"
 	"time"
 
 	"tamv.internal/tamv/consensus"
@@ -60,7 +61,7 @@ func (n *node) compareClocks(ctx context.Context) {
 		if n.serving.Load() {
 			n.clock.Offsets(n.clockOffsets())
 		} else {
-			n.clock.Set(n.clockOffsets())
+			n.setClock()
 			wait = clocksSought
 		}
 		select {
@@ -82,12 +83,28 @@ func (n *node) clockOffsets() []time.Duration {
 	return offsets
 }
 
+// setClock sets the clock of a node that starts: by the median, or by that of a
+// member which serves already.
+func (n *node) setClock() (sure bool) {
+	if n.clock.Set(n.clockOffsets()) {
+		return true
+	}
+	for _, p := range n.consensus.Peers() {
+		told, err := members.ParseReport(p.Report.Detail)
+		serves := err == nil && slices.ContainsFunc(told.Conditions, func(c members.Condition) bool { return c.Name == conditionCaughtUp && c.OK })
+		if serves && time.Since(p.Heard) <= heardLately {
+			n.clock.Follow(p.ClockOffset)
+		}
+	}
+	return false
+}
+
 // learnTime waits for the members' clocks, if there are enough members: the
 // first requests are judged by this node's clock.
 func (n *node) learnTime(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, clocksAwait)
 	defer cancel()
-	for len(n.consensus.State().Members) >= clocksEnough && !n.clock.Set(n.clockOffsets()) {
+	for len(n.consensus.State().Members) >= clocksEnough && !n.setClock() {
 		select {
 		case <-ctx.Done():
 			return

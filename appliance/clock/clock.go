@@ -181,31 +181,38 @@ func (c *Clock) Offsets(offsets []time.Duration) {
 }
 
 // Set sets the clock by the members' local times, at once and in either
-// direction, and says whether there are enough of them to be sure; offsets are
-// those of [Clock.Offsets]. It is for a node that has not told anybody the time
-// yet: with it, Now may go back.
-//
-// Of two clocks that disagree by more than SkewLimit nobody can say which is
-// wrong. The earlier one is taken: what was dated too early lives a little longer,
-// what was dated too late is forgotten before its time.
+// direction, and says whether there are enough of them; offsets are those of
+// [Clock.Offsets]. It is for a node that has not told anybody the time yet:
+// with it, Now may go back.
 func (c *Clock) Set(offsets []time.Duration) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.members = 1 + len(offsets)
-	switch {
-	case c.members >= quorum:
-		c.median = median(offsets)
-	case len(offsets) == 1 && offsets[0] < -SkewLimit:
-		c.median = offsets[0]
-	default:
+	if c.members = 1 + len(offsets); c.members < quorum {
 		return false
 	}
+	c.set(median(offsets))
+	return true
+}
+
+// Follow is Set by one clock alone, when it differs by more than SkewLimit: that
+// of a member which serves while this one starts. Of two clocks nobody can say
+// which is wrong, but only one of them has dated what is stored.
+func (c *Clock) Follow(offset time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if offset.Abs() > SkewLimit {
+		c.set(min(max(offset, -farthest), farthest))
+	}
+}
+
+// set steps to what the others' local times say; mu is held.
+func (c *Clock) set(offset time.Duration) {
+	c.median = offset
 	elapsed := c.elapsed()
 	target := time.Duration(c.local.Load()) + c.median
 	c.skew.Store(int64(c.wall().Round(0).Sub(c.anchor.Add(elapsed + target))))
 	c.target = sighting{value: target, since: elapsed, seen: 1}
 	c.course.Store(&course{at: elapsed, from: target, to: target})
-	return c.members >= quorum
 }
 
 // watchWall adopts a jump of the wall that has stood for AdoptAfter. The target

@@ -67,12 +67,7 @@ func TestTimePasses(t *testing.T) {
 func TestSetBeforeServing(t *testing.T) {
 	for _, wrong := range []time.Duration{24 * time.Hour, -24 * time.Hour, 100 * time.Millisecond} {
 		m := newMachine(wrong)
-		// Of two that disagree widely the earlier one is taken, and nobody is sure.
-		taken := wrong
-		if wrong > SkewLimit {
-			taken = 0
-		}
-		if m.Set([]time.Duration{-wrong}) || m.error() != taken {
+		if m.Set([]time.Duration{-wrong}) || m.error() != wrong {
 			t.Errorf("two clocks set it from %s to %s", wrong, m.error())
 		}
 		if !m.Set([]time.Duration{-wrong, -wrong}) || m.error() != 0 || m.Skew() != wrong || (m.State() != State{3, wrong, -wrong, 0}) {
@@ -83,6 +78,16 @@ func TestSetBeforeServing(t *testing.T) {
 		}
 		if m.error() != 0 {
 			t.Errorf("%s: error %s after ten seconds", wrong, m.error())
+		}
+	}
+}
+
+// With one other clock, that of a member which serves is followed.
+func TestFollowBeforeServing(t *testing.T) {
+	for wrong, want := range map[time.Duration]time.Duration{25 * time.Hour: 0, -25 * time.Hour: 0, time.Second: time.Second} {
+		m := newMachine(wrong)
+		if m.Follow(-wrong); m.error() != want {
+			t.Errorf("%s: error %s, want %s", wrong, m.error(), want)
 		}
 	}
 }
