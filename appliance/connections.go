@@ -1,10 +1,188 @@
 package appliance
 
 import (
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	"tamv.internal/tamv/cluster"
 	"tamv.internal/tamv/consensus"
+	members "tamv.internal/tamv/pods/cluster"
 )
+
+// connectionLimits bound TCP connections, all together below the files that a
+// process may have open. One address gets half: many clients may stand behind
+// one, and must not be all. A member holds about ten connections, and a site has
+// at most sixteen.
+var connectionLimits = cluster.Limits{Total: 16_000, PerSource: 8_000, Members: 256}
+
+// refusedEvery is how often the log says that connections were refused.
+const refusedEvery = time.Minute
+
+// connections is a listener with a quota. A connection beyond it is closed at
+// once: if it had to wait, nobody behind it would come in, a member neither.
+type connections struct {
+	net.Listener
+	quota *cluster.Quota
+	log   *slog.Logger
+
+	refused int       // since logged; owned by Accept, which one goroutine calls
+	logged  time.Time // owned by Accept
+}
+
+// Accept implements net.Listener.
+func (c *connections) Accept() (net.Conn, error) {
+	for {
+		conn, err := c.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if release, ok := c.quota.Take(conn.RemoteAddr()); ok {
+			return &placed{Conn: conn, release: sync.OnceFunc(release)}, nil
+		}
+		c.refuse(conn)
+	}
+}
+
+// refuse closes a connection without leaving its port behind.
+func (c *connections) refuse(conn net.Conn) {
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // a reset: there is nothing to deliver
+	}
+	from := conn.RemoteAddr()
+	conn.Close()
+	c.refused++
+	if time.Since(c.logged) >= refusedEvery {
+		c.log.Warn("too many connections are open; more are refused", "refused", c.refused, "last", from)
+		c.refused, c.logged = 0, time.Now()
+	}
+}
+
+// placed is a connection that has a place in a quota.
+type placed struct {
+	net.Conn
+	release func()
+}
+
+// Close implements net.Conn.
+func (p *placed) Close() error {
+	p.release()
+	return p.Conn.Close()
+}
+
+const (
+	// lookupEvery is how often the addresses behind members' names are looked up.
+	lookupEvery   = 5 * time.Minute
+	lookupTimeout = 5 * time.Second
+)
+
+// memberHosts is where the other members live. The node itself is left out: it
+// does not connect to itself, and its address is that of whoever else runs there.
+type memberHosts struct {
+	self      string
+	directory *members.Directory
+	lookup    func(ctx context.Context, host string) ([]netip.Addr, error)
+
+	known atomic.Pointer[map[netip.Addr]bool]
+	names map[string][]netip.Addr // as looked up last; owned by run
+}
+
+func newMemberHosts(self string, d *members.Directory) *memberHosts {
+	lookup := func(ctx context.Context, host string) ([]netip.Addr, error) {
+		return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	}
+	h := &memberHosts{self: self, directory: d, lookup: lookup, names: map[string][]netip.Addr{}}
+	h.publish()
+	return h
+}
+
+// followMembers knows from now on where the other members live.
+func (n *node) followMembers(ctx context.Context) *memberHosts {
+	h := newMemberHosts(n.settings.Node, n.engines.members)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		h.run(ctx)
+	}()
+	n.onStop(func() error {
+		cancel()
+		<-ended
+		return nil
+	})
+	return h
+}
+
+// has says whether a member lives at an address.
+func (h *memberHosts) has(ip netip.Addr) bool { return (*h.known.Load())[ip] }
+
+// run follows the directory until ctx ends, and looks up a name when it is new
+// and every lookupEvery.
+func (h *memberHosts) run(ctx context.Context) {
+	again := time.NewTicker(lookupEvery)
+	defer again.Stop()
+	all := true
+	for {
+		changed := h.directory.Changed()
+		for _, name := range h.publish() {
+			if _, known := h.names[name]; known && !all {
+				continue
+			}
+			if h.resolve(ctx, name) {
+				h.publish()
+			}
+		}
+		select {
+		case <-changed:
+			all = false
+		case <-again.C:
+			all = true
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// resolve looks one name up. While that fails the former addresses stand.
+func (h *memberHosts) resolve(ctx context.Context, name string) bool {
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	found, err := h.lookup(ctx, name)
+	if err == nil || h.names[name] == nil {
+		h.names[name] = found
+	}
+	return err == nil
+}
+
+// publish tells what is known now and returns the names that members have in
+// the place of an address.
+func (h *memberHosts) publish() (names []string) {
+	known, named := map[netip.Addr]bool{}, map[string][]netip.Addr{}
+	for _, m := range h.directory.Members() {
+		if m.ID == h.self {
+			continue
+		}
+		host := cluster.Host(m.Address)
+		if ip, err := netip.ParseAddr(host); err == nil {
+			known[ip.Unmap().WithZone("")] = true
+			continue
+		}
+		names = append(names, host)
+		if found, ok := h.names[host]; ok {
+			named[host] = found
+		}
+		for _, ip := range h.names[host] {
+			known[ip.Unmap().WithZone("")] = true
+		}
+	}
+	h.names = named // without those of members that are gone
+	h.known.Store(&known)
+	return names
+}
 
 // leaderless is how long a node may hear of no leader before it counts as one
 // that does not know the members any more.

@@ -1,11 +1,153 @@
 package appliance
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"tamv.internal/tamv/cluster"
 	"tamv.internal/tamv/consensus"
+	members "tamv.internal/tamv/pods/cluster"
+	"tamv.internal/tamv/store"
 )
+
+// Silent sockets take neither the members' places nor all of the others', and
+// those beyond are told at once.
+func TestSilentSocketsLeavePlaces(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	alfa := netip.MustParseAddr("127.0.0.9")
+	l := &connections{
+		Listener: inner, log: slog.New(slog.NewTextHandler(&log, nil)),
+		quota: cluster.NewQuota(cluster.Limits{Total: 4, PerSource: 2, Members: 1}, func(ip netip.Addr) bool { return ip == alfa }),
+	}
+	arrived := make(chan net.Conn, 16)
+	go func() {
+		defer close(arrived)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			arrived <- c
+		}
+	}()
+	dial := func(from string) net.Conn {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+		c, err := d.Dial("tcp", inner.Addr().String())
+		if err != nil {
+			t.Skipf("this machine has no address %s: %v", from, err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	refused := func(from string) {
+		t.Helper()
+		if _, err := dial(from).Read(make([]byte, 1)); err == nil {
+			t.Errorf("%s: something was sent", from)
+		}
+	}
+	var first net.Conn
+	for i, from := range []string{"127.0.0.2", "127.0.0.2", "127.0.0.3", "127.0.0.4"} {
+		dial(from)
+		if c := <-arrived; i == 0 {
+			first = c
+		}
+	}
+	refused("127.0.0.2") // its share is taken
+	refused("127.0.0.5") // all is taken
+	dial("127.0.0.9")
+	if c := <-arrived; c.RemoteAddr().(*net.TCPAddr).IP.String() != alfa.String() {
+		t.Error("a member did not get in")
+	}
+	for range 2 { // what is closed twice was still one connection
+		first.Close()
+	}
+	dial("127.0.0.5")
+	<-arrived
+	refused("127.0.0.6")
+	if err := inner.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if c, open := <-arrived; open {
+		t.Errorf("a connection from %s too many", c.RemoteAddr())
+	}
+	if n := strings.Count(log.String(), "too many connections"); n != 1 {
+		t.Errorf("the log says so %d times", n)
+	}
+}
+
+// Members are known by their addresses, names are looked up when they are new
+// and now and then, and an answer that fails to come changes nothing.
+func TestWhereMembersLive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := members.NewDirectory("t1")
+		write := func(id, address string) {
+			change := store.Change{Key: store.K("t1", members.Space, "member", id)}
+			if address != "" {
+				value, err := json.Marshal(members.Member{ID: id, Address: address})
+				if err != nil {
+					t.Fatal(err)
+				}
+				change.Value = value
+			}
+			d.ObserveChanges([]store.Change{change}, false)
+			synctest.Wait()
+		}
+		write("self", "192.0.2.1:7443")
+		write("alfa", "192.0.2.2:7443")
+		write("beta", "beta.example:7443")
+		h := newMemberHosts("self", d)
+		answers, asked := map[string]string{"beta.example": "192.0.2.3", "gama.example": "::ffff:192.0.2.4"}, 0
+		h.lookup = func(_ context.Context, host string) ([]netip.Addr, error) {
+			asked++
+			if answers[host] == "" {
+				return nil, errors.New("no answer")
+			}
+			return []netip.Addr{netip.MustParseAddr(answers[host])}, nil
+		}
+		check := func(when string, lookups int, want ...string) {
+			t.Helper()
+			for i, ip := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5"} {
+				if got := h.has(netip.MustParseAddr(ip)); got != (want[i] == "y") {
+					t.Errorf("%s: a member at %s: %v", when, ip, got)
+				}
+			}
+			if asked != lookups {
+				t.Errorf("%s: %d lookups", when, asked)
+			}
+		}
+		check("before anything was looked up", 0, "n", "y", "n", "n", "n")
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan bool)
+		go func() { h.run(ctx); close(ended) }()
+		synctest.Wait()
+		check("at first", 1, "n", "y", "y", "n", "n")
+		write("gama", "gama.example:7443")
+		check("with one more", 2, "n", "y", "y", "y", "n")
+		answers["beta.example"] = ""
+		answers["gama.example"] = "192.0.2.5"
+		write("alfa", "")
+		check("with one less", 2, "n", "n", "y", "y", "n")
+		<-time.After(lookupEvery)
+		synctest.Wait()
+		check("looked up again", 4, "n", "n", "y", "n", "y")
+		write("gama", "")
+		check("without gama", 4, "n", "n", "y", "n", "n")
+		stop()
+		<-ended
+	})
+}
 
 // A node that was cut off must not refuse the leader that came meanwhile.
 func TestWhoKnowsTheMembers(t *testing.T) {

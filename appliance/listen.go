@@ -6,9 +6,8 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
-
-	"golang.org/x/net/netutil"
 
 	"tamv.internal/tamv/cluster"
 	"tamv.internal/tamv/tap"
@@ -19,10 +18,6 @@ import (
 
 // tapPath is where WebSocket clients connect.
 const tapPath = "/tap"
-
-// maxConnections bounds TCP connections, below the files that a process may
-// have open.
-const maxConnections = 16_000
 
 // portAttempts is how often a free TCP port is looked for whose UDP twin is
 // free as well.
@@ -74,8 +69,10 @@ func boundAddress(asked string, l net.Listener) string {
 	return net.JoinHostPort(host, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
 }
 
-// limit bounds the connections of a listener.
-func limit(l net.Listener) net.Listener { return netutil.LimitListener(l, maxConnections) }
+// limit bounds the connections of a listener; member says where members live.
+func (n *node) limit(l net.Listener, member func(netip.Addr) bool) net.Listener {
+	return &connections{Listener: l, quota: cluster.NewQuota(connectionLimits, member), log: n.cfg.Logger}
+}
 
 // tlsConfig is what clients meet; other nodes meet the link's.
 func (n *node) tlsConfig() *tls.Config {

@@ -208,11 +208,12 @@ func (n *node) openLog(ctx context.Context) error {
 	})
 	// It counts connections that come before there is anything to write with.
 	n.refusals = members.NewRefusals(n.cfg.Tenant, n.settings.Node, late{&n.writer}, n.clock.Now, n.cfg.Logger)
+	hosts := n.followMembers(ctx)
 	n.link = cluster.NewLink(cluster.LinkConfig{
 		Authority: n.authority, Certificates: n.certificates, Roster: n.engines.members.ForLinks(n.counts, n.settled), Address: n.settings.Advertise,
-		From: specificIP(n.tcp.Addr()), Now: n.clock.Now, Refused: n.refused,
+		From: specificIP(n.tcp.Addr()), Member: hosts.has, Now: n.clock.Now, Refused: n.refused,
 	})
-	n.tcp = n.link.Split(limit(n.tcp), n.tlsConfig())
+	n.tcp = n.link.Split(n.limit(n.tcp, hosts.has), n.tlsConfig())
 	c := consensus.DefaultConfig()
 	c.ID, c.Dir, c.Logger, c.Clock, c.Wall = n.settings.Node, n.cfg.path("raft"), n.cfg.Logger, n.clock.Now, n.clock.Local
 	c.Stream, c.Joining, c.Report = n.link, n.settings.Joined, n.report

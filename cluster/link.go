@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -26,7 +27,14 @@ const (
 // 1.3 a client learns otherwise only when it reads.
 const admitted = 1
 
-// LinkConfig is what a link joins. Every field but From is needed.
+// handshakeLimits are the handshakes that go on at a time. A proper one takes
+// some milliseconds, so that 64 from one address are thousands in a second; who
+// says nothing holds a place for handshakeTimeout, and needs sixteen addresses to
+// take them all. Sixteen members that all dial at once, some ten connections
+// each, stay within theirs.
+var handshakeLimits = Limits{Total: 1024, PerSource: 64, Members: 256}
+
+// LinkConfig is what a link joins. Every field but From and Member is needed.
 type LinkConfig struct {
 	Authority    *Authority
 	Certificates *Certificates
@@ -35,7 +43,10 @@ type LinkConfig struct {
 	// From is the IP address that connections are made from; nil = any. A node
 	// that listens on one of several networks should also be seen there.
 	From net.IP
-	Now  func() time.Time // for the validity of certificates
+	// Member says whether a member lives at an IP address, so that strangers do
+	// not keep it from its handshake; nil = nobody is known to. It proves nothing.
+	Member func(netip.Addr) bool
+	Now    func() time.Time // for the validity of certificates
 	// Refused is told of every connection that did not pass. It is called
 	// during a handshake, so it must be quick, and by many goroutines.
 	Refused func(Refusal)
@@ -44,10 +55,11 @@ type LinkConfig struct {
 // Link is the node-to-node transport: a listener and a dialer of streams whose
 // other end is a member of the site, named by the connection's Peer method. All methods are safe for concurrent use.
 type Link struct {
-	config   LinkConfig
-	verifier verifier
-	accepted chan *linkConn
-	closed   chan struct{}
+	config     LinkConfig
+	verifier   verifier
+	handshakes *Quota
+	accepted   chan *linkConn
+	closed     chan struct{}
 
 	mu    sync.Mutex
 	over  bool               // guarded by mu
@@ -57,7 +69,7 @@ type Link struct {
 // NewLink makes a link. It serves nobody until a listener is [Link.Split].
 func NewLink(c LinkConfig) *Link {
 	return &Link{
-		config: c, verifier: verifier{c.Authority, c.Roster, c.Now},
+		config: c, verifier: verifier{c.Authority, c.Roster, c.Now}, handshakes: NewQuota(handshakeLimits, c.Member),
 		accepted: make(chan *linkConn, acceptQueue), closed: make(chan struct{}), conns: map[*linkConn]bool{},
 	}
 }

@@ -19,8 +19,10 @@ import (
 // would wait for them: a node that stops must finish the requests in flight, and
 // those need the links until the last one is committed.
 //
-// The inner listener bounds the number of connections, and with it the
-// handshakes that go on at a time.
+// The inner listener bounds the number of connections. Of the handshakes, 1,024
+// go on at a time and 64 per source, besides those of members; a connection
+// beyond is closed at once, because one that waited would be as good to a
+// stranger.
 func (l *Link) Split(inner net.Listener, base *tls.Config) net.Listener {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &split{inner, l, l.configure(base), ctx, cancel, make(chan arrival), sync.Once{}}
@@ -80,7 +82,11 @@ func (s *split) run() {
 	for {
 		raw, err := s.Listener.Accept()
 		if err == nil {
-			go s.welcome(raw)
+			if release, ok := s.link.handshakes.Take(raw.RemoteAddr()); ok {
+				go s.welcome(raw, release)
+			} else {
+				raw.Close()
+			}
 			continue
 		}
 		if !s.deliver(arrival{err: err}) || errors.Is(err, net.ErrClosed) {
@@ -90,11 +96,13 @@ func (s *split) run() {
 }
 
 // welcome does one handshake and brings the connection to where it belongs.
-func (s *split) welcome(raw net.Conn) {
+func (s *split) welcome(raw net.Conn, release func()) {
 	conn := tls.Server(raw, s.config)
 	ctx, cancel := context.WithTimeout(s.ctx, handshakeTimeout)
 	defer cancel()
-	switch err := conn.HandshakeContext(ctx); {
+	err := conn.HandshakeContext(ctx)
+	release()
+	switch {
 	case err != nil:
 		raw.Close() // the handshake has sent its alert
 	case conn.ConnectionState().NegotiatedProtocol == Protocol:
