@@ -2,16 +2,19 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"tamv.internal/tamv/tap"
 )
 
 func (a *app) memoryCommand() *cobra.Command {
-	return a.group("memory", textMemory, a.memoryAdd(), a.memorySearch(), a.memoryList(), a.memoryShow(), a.memoryRemove())
+	return a.group("memory", textMemory, a.memoryAdd(), a.memoryImport(), a.memoryExport(), a.memorySearch(), a.memoryList(), a.memoryShow(), a.memoryRemove())
 }
 
 // memoryDocument is a document as the appliance shows it.
@@ -23,6 +26,8 @@ type memoryDocument struct {
 	Metadata map[string]string `json:"metadata"`
 	Model    string            `json:"model"`
 	Stale    bool              `json:"stale"`
+	Own      bool              `json:"ownVector"`
+	Version  uint64            `json:"version"`
 	Created  string            `json:"created"`
 	Updated  string            `json:"updated"`
 	Author   string            `json:"author"`
@@ -34,13 +39,14 @@ type documentList struct {
 	Next      cursor           `json:"next"`
 }
 
-// found is the result of a search, most similar first.
+// found is the result of a search, best first.
 type found struct {
 	Results []struct {
 		DocumentID   string            `json:"documentId"`
 		DocumentType string            `json:"documentType"`
 		Content      string            `json:"content"`
 		Similarity   float64           `json:"similarity"`
+		FoundBy      string            `json:"foundBy"`
 		Metadata     map[string]string `json:"metadata"`
 	} `json:"results"`
 	Model     string  `json:"model"`
@@ -51,36 +57,93 @@ const documentsPath = "/v1/memory/documents"
 
 func documentPath(id string) string { return documentsPath + "/" + url.PathEscape(id) }
 
+// searchOptions is what memory search is told.
+type searchOptions struct {
+	limit     uint
+	threshold float64
+	vector    string
+	metadata  map[string]string
+	texts     map[string]*string // other fields of the request
+}
+
 func (a *app) memorySearch() *cobra.Command {
-	var limit uint
-	var threshold float64
-	var kind string
-	c := a.verb("search TEXT [flags]", textMemorySearch, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
-		body := map[string]any{"query": args[0]}
-		if limit > 0 {
-			body["limit"] = limit
-		}
-		if threshold >= 0 {
-			body["threshold"] = threshold
-		}
-		if kind != "" {
-			body["type"] = kind
+	in := searchOptions{texts: map[string]*string{}}
+	c := a.verb("search [TEXT] [flags]", textMemorySearch, cobra.MaximumNArgs(1), func(ctx context.Context, args []string) error {
+		body, err := a.searchBody(&in, args)
+		if err != nil {
+			return err
 		}
 		return show(ctx, a, "POST", "/v1/memory/search", nil, body, func(t *table, v found) {
 			if len(v.Results) == 0 {
 				t.line(fmt.Sprintf(textNothingFound.In(a.lang), v.Threshold))
 				return
 			}
-			t.head(textSimilarity, textDocument, textType, textTitle, textContent)
+			t.head(textSimilarity, textFoundBy, textDocument, textType, textTitle, textContent)
 			for _, p := range v.Results {
-				t.row(fmt.Sprintf("%.2f", p.Similarity), p.DocumentID, p.DocumentType, p.Metadata["title"], short(p.Content, 80))
+				t.row(fmt.Sprintf("%.2f", p.Similarity), p.FoundBy, p.DocumentID, p.DocumentType, p.Metadata["title"], short(p.Content, 80))
 			}
 		})
 	})
-	c.Flags().UintVar(&limit, "limit", 0, textFlagSearchLimit.In(a.lang))
-	c.Flags().Float64Var(&threshold, "threshold", -1, textFlagThreshold.In(a.lang))
-	c.Flags().StringVar(&kind, "type", "", textFlagDocumentType.In(a.lang))
+	c.Flags().UintVar(&in.limit, "limit", 0, textFlagSearchLimit.In(a.lang))
+	c.Flags().Float64Var(&in.threshold, "threshold", -1, textFlagThreshold.In(a.lang))
+	c.Flags().StringVar(&in.vector, "vector", "", textFlagQueryVector.In(a.lang))
+	c.Flags().StringToStringVar(&in.metadata, "metadata", nil, textFlagWithPair.In(a.lang))
+	for _, f := range []struct {
+		flag, field string
+		help        tap.Text
+	}{
+		{"type", "type", textFlagDocumentType},
+		{"ranking", "ranking", textFlagRanking},
+		{"model", "model", textFlagQueryModel},
+		{"created-from", "createdFrom", textFlagCreatedFrom},
+		{"created-to", "createdTo", textFlagCreatedTo},
+		{"updated-from", "updatedFrom", textFlagUpdatedFrom},
+		{"updated-to", "updatedTo", textFlagUpdatedTo},
+	} {
+		in.texts[f.field] = c.Flags().String(f.flag, "", f.help.In(a.lang))
+	}
+	complete(c, "ranking", "hybrid", "rrf", "meaning", "words")
 	return c
+}
+
+// searchBody is the request of a search.
+func (a *app) searchBody(in *searchOptions, args []string) (map[string]any, error) {
+	body := map[string]any{}
+	for field, value := range in.texts {
+		if *value != "" {
+			body[field] = *value
+		}
+	}
+	if len(args) == 1 {
+		body["query"] = args[0]
+	} else if in.vector == "" {
+		return nil, usage("a search needs TEXT or --vector")
+	}
+	if in.limit > 0 {
+		body["limit"] = in.limit
+	}
+	if in.threshold >= 0 {
+		body["threshold"] = in.threshold
+	}
+	if len(in.metadata) > 0 {
+		body["metadata"] = in.metadata
+	}
+	if in.vector == "" {
+		return body, nil
+	}
+	raw, err := a.argument(in.vector)
+	if err != nil {
+		return nil, err
+	}
+	body["vector"] = strings.TrimSpace(string(raw))
+	if strings.HasPrefix(strings.TrimSpace(string(raw)), "[") {
+		var numbers []float32
+		if err := json.Unmarshal(raw, &numbers); err != nil {
+			return nil, badInput("--vector is no list of numbers")
+		}
+		body["vector"] = packVector(numbers)
+	}
+	return body, nil
 }
 
 func (a *app) memoryList() *cobra.Command {
@@ -108,6 +171,10 @@ func (a *app) memoryShow() *cobra.Command {
 			t.field(textMetadata, joinMetadata(d.Metadata))
 			t.field(textModel, d.Model)
 			t.field(textStale, yesNo(t, d.Stale))
+			if d.Own {
+				t.field(textOwnVector, yesNo(t, true))
+			}
+			t.field(textVersionNumber, strconv.FormatUint(d.Version, 10))
 			t.field(textCreated, d.Created)
 			t.field(textUpdated, d.Updated)
 			t.field(textAuthor, d.Author)

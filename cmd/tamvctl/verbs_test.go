@@ -25,6 +25,8 @@ var arguments = map[string]string{
 	"intent send":         "x",
 	"intent show":         "x",
 	"memory add":          "- --type NOTE",
+	"memory export":       "-",
+	"memory import":       "- --type NOTE",
 	"memory list":         "",
 	"memory remove":       "x",
 	"memory search":       "x",
