@@ -199,9 +199,10 @@ func (j *joining) refused(e *tap.Error) (*pods.Result, error) {
 	return &pods.Result{Error: e, Evidence: j.evidence("refused", e.StableCode())}, nil
 }
 
-// count leaves a refusal to those who sum up.
+// count leaves a refusal to those who sum up, without the name: anybody may
+// claim any.
 func (j *joining) count(reason string) {
-	j.config.Refused(Refusal{Action: actionJoin, Reason: reason, Node: j.in.Node, Address: j.call.Remote})
+	j.config.Refused(Refusal{Action: actionJoin, Reason: reason, Address: j.call.Remote})
 }
 
 func (j *joining) evidence(outcome, reason string) []store.Evidence {

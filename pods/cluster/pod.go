@@ -65,9 +65,10 @@ type Config struct {
 }
 
 // Refusals with a real invitation that are written to the ledger at once; more
-// are counted like those of strangers.
+// are counted like those of strangers. An invitation that was used is soon known
+// to more than should know it, so one an hour has to do.
 const (
-	refusalsEach  = time.Second
+	refusalsEach  = time.Hour
 	refusalsBurst = 16
 )
 

@@ -133,13 +133,18 @@ func TestRefusalsAreSummedUp(t *testing.T) {
 			r.Note(Refusal{Reason: "foreign", Node: "n9", Address: "192.0.2.1:4000"})
 			r.Note(Refusal{Reason: "foreign", Node: "n9", Address: "192.0.2.1:4001"})
 		}
-		r.Note(Refusal{Action: actionJoin, Reason: codeUnknown, Node: "n2", Address: "2001:db8::1"})
+		for i := range 9 { // under many names
+			r.Note(Refusal{Action: actionJoin, Reason: codeUnknown, Node: fmt.Sprint("n", i), Address: "2001:db8::1"})
+		}
 		<-time.After(3*refusalsEvery + time.Second)
 		links, joins := s.entries(actionLink), s.entries(actionJoin)
 		if len(links) != 1 || len(joins) != 1 || links[0].outcome != "refused" || links[0].actor != system {
 			t.Fatalf("%+v %+v", links, joins)
 		}
-		if p := links[0].payload; p["count"] != float64(6) || p["address"] != "192.0.2.1" || p["by"] != "n1" || p["reason"] != "foreign" {
+		if p := links[0].payload; p["count"] != float64(6) || p["address"] != "192.0.2.1" || p["by"] != "n1" || p["reason"] != "foreign" || p["node"] != "" {
+			t.Errorf("%+v", p)
+		}
+		if p := joins[0].payload; p["count"] != float64(9) || p["node"] != "" {
 			t.Errorf("%+v", p)
 		}
 		if len(w.asked) != 3 || w.asked[0].RequestID != w.asked[2].RequestID {
@@ -147,7 +152,7 @@ func TestRefusalsAreSummedUp(t *testing.T) {
 		}
 		// An attack is one entry per kind, and 65 at most.
 		for i := range 1000 {
-			r.Note(Refusal{Reason: "foreign", Node: fmt.Sprint("n", i), Address: "name-without-port"})
+			r.Note(Refusal{Reason: "foreign", Address: fmt.Sprint("name-without-port-", i)})
 		}
 		stop()
 		<-ended
@@ -156,6 +161,108 @@ func TestRefusalsAreSummedUp(t *testing.T) {
 		if len(links) != 1+maxRefusals+1 || last["reason"] != "others" || last["count"] != float64(1000-maxRefusals) {
 			t.Errorf("%d entries, the last %+v", len(links), last)
 		}
+	})
+}
+
+// refusing runs a counter on a fresh site, notes what f returns each step for a
+// time, and returns what was written.
+func refusing(t *testing.T, d, step time.Duration, f func(i int) (Refusal, bool)) (written []entry) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "n1")
+		r := NewRefusals(tenant, "n1", s.state, time.Now, slog.New(slog.DiscardHandler))
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan bool)
+		go func() { r.Run(ctx); close(ended) }()
+		ticks := time.NewTicker(step)
+		defer ticks.Stop()
+		for i := range int(d / step) {
+			if refusal, ok := f(i); ok {
+				r.Note(refusal)
+			}
+			<-ticks.C
+		}
+		stop()
+		<-ended
+		written = s.entries(actionLink)
+	})
+	return written
+}
+
+// A node that was removed and goes on trying costs little, and the sums are
+// whole.
+func TestAPersistentNodeCostsLittle(t *testing.T) {
+	const day = 24 * time.Hour
+	written := refusing(t, day, time.Second, func(int) (Refusal, bool) {
+		return Refusal{Reason: "removed", Node: "n9", Address: "192.0.2.1:4000"}, true
+	})
+	total := 0.0
+	for _, e := range written {
+		total += e.payload["count"].(float64)
+		if e.payload["node"] != "n9" {
+			t.Errorf("%+v", e.payload)
+		}
+	}
+	if len(written) > 36 || total != day.Seconds() {
+		t.Errorf("a day of it is %d entries about %v attempts", len(written), total)
+	}
+}
+
+// Pauses, many names and many addresses do not make a stranger's attempts cost
+// more than a bound.
+func TestAPatientStrangerCostsLittle(t *testing.T) {
+	const hours = 12
+	for name, c := range map[string]struct {
+		most int
+		note func(i int) (Refusal, bool)
+	}{
+		"a burst each half minute": {10 + hours, func(i int) (Refusal, bool) {
+			return Refusal{Reason: "foreign", Node: fmt.Sprint("n", i), Address: "192.0.2.1:4000"}, i%30 == 0
+		}},
+		"names that the authority signed": {10 + hours, func(i int) (Refusal, bool) {
+			return Refusal{Reason: "unknown", Node: fmt.Sprint("n", i), Address: "192.0.2.1:4000"}, true
+		}},
+		"less than one an hour": {hours, func(i int) (Refusal, bool) {
+			return Refusal{Reason: "foreign", Address: "192.0.2.1:4000"}, i%(3600+60) == 0
+		}},
+		"many addresses": {(10 + hours) * (maxRefusals + 1), func(i int) (Refusal, bool) {
+			return Refusal{Reason: "foreign", Address: fmt.Sprint("a", i)}, true
+		}},
+	} {
+		written := refusing(t, hours*time.Hour, time.Second, c.note)
+		if len(written) > c.most || len(written) == 0 {
+			t.Errorf("%s: %d entries in %d hours", name, len(written), hours)
+		}
+		if name == "names that the authority signed" && written[0].payload["node"] != "n0" {
+			t.Errorf("who tried first is not told: %+v", written[0].payload)
+		}
+	}
+}
+
+// After a quiet hour the first refusal is soon in the ledger again.
+func TestRefusalsStartOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "n1")
+		r := NewRefusals(tenant, "n1", s.state, time.Now, slog.New(slog.DiscardHandler))
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan bool)
+		go func() { r.Run(ctx); close(ended) }()
+		for _, c := range []struct{ quiet, wait time.Duration }{
+			{0, refusalsEvery}, {time.Minute, 2 * refusalsEvery}, {time.Minute, 4 * refusalsEvery}, {refusalsMost, refusalsEvery},
+		} {
+			<-time.After(c.quiet)
+			before := len(s.entries(actionLink))
+			r.Note(Refusal{Reason: "foreign", Address: "192.0.2.1:4000"})
+			<-time.After(c.wait - time.Millisecond)
+			if n := len(s.entries(actionLink)); n != before {
+				t.Errorf("after %v without any it was written sooner than after %v", c.quiet, c.wait)
+			}
+			<-time.After(2 * time.Millisecond)
+			if n := len(s.entries(actionLink)); n != before+1 {
+				t.Errorf("after %v without any it was not written within %v", c.quiet, c.wait)
+			}
+		}
+		stop()
+		<-ended
 	})
 }
 
