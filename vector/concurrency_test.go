@@ -19,7 +19,7 @@ func TestSearchesBesideAWriter(t *testing.T) {
 			all := clustered(61, 1500, dim, 9)
 			x := build(t, Config{Dim: dim, Range: 1, Threads: 2}, nil)
 			x.space.heap = heap || !offHeap
-			x.advantage = 0
+			walker(x)
 			batch := items(0, all[:steady])
 			for i := range batch {
 				batch[i].Tag = 1
@@ -112,7 +112,7 @@ func inspect(hits []Hit, steady, kind int) string {
 func TestDeletedIsGoneAtOnce(t *testing.T) {
 	all := clustered(63, 400, 10, 4)
 	x := build(t, Config{Dim: 10}, all)
-	x.advantage = 0
+	walker(x)
 	for i := 0; i < 400; i += 3 {
 		id := fmt.Sprintf("doc-%06d", i)
 		x.Delete(id)

@@ -102,17 +102,17 @@ func (x *Index) unlink(gone []bool) {
 		v.shortenChain(node, gone)
 	}
 	v.entry, v.top = x.entry, x.top
-	var orphans []uint32
 	for level := x.top; level >= 0; level-- {
-		nodes := slices.DeleteFunc(slices.Clone(nodes), func(row uint32) bool {
+		var orphans []uint32
+		torn := slices.DeleteFunc(slices.Clone(nodes), func(row uint32) bool {
 			return v.levels(row) < level || !v.touches(row, level, gone)
 		})
-		for step := range slices.Chunk(nodes, linkStep) {
+		for step := range slices.Chunk(torn, linkStep) {
 			orphans = append(orphans, x.mend(v, step, level, gone)...)
 		}
-	}
-	for _, row := range orphans {
-		x.linkAgain(v, row)
+		for _, row := range orphans {
+			x.linkAgain(v, row, level, nodes)
+		}
 	}
 }
 
@@ -134,15 +134,16 @@ func (v *view) touches(row uint32, level int, gone []bool) bool {
 	return slices.ContainsFunc(links[:count], func(link uint32) bool { return gone[link] })
 }
 
-// mend gives nodes with gone neighbours new ones, chosen among those they keep
-// and those of the gone. It returns the nodes that are left without any.
+// mend gives nodes with gone neighbours new ones, chosen among those of the gone.
+// The neighbours that stay are kept, all of them: a link may be the last one that
+// leads to its node. It returns the nodes that are left without any.
 func (x *Index) mend(v *view, nodes []uint32, level int, gone []bool) (orphans []uint32) {
 	lists := make([][]uint32, len(nodes))
 	x.parallel(v, len(nodes), func(s *scratch, i int) {
 		v.around(s, nodes[i], level, gone)
 		s.query.askRow(v, nodes[i])
 		v.candidates(s, &s.query)
-		lists[i] = slices.Clone(v.choose(s, v.width(level)))
+		lists[i] = slices.Clone(v.chooseMore(s, v.width(level)))
 	})
 	var back pool
 	for i, node := range nodes {
@@ -161,48 +162,74 @@ func (x *Index) mend(v *view, nodes []uint32, level int, gone []bool) (orphans [
 	return orphans
 }
 
-// around gathers in s.rows the neighbours of a node that stay and those of its
-// gone neighbours.
+// around gathers in s.chosen the neighbours of a node that stay and in s.rows
+// those that its gone neighbours lead to, through other gone ones if need be.
 func (v *view) around(s *scratch, node uint32, level int, gone []bool) {
 	s.visit()
 	s.visited[node] = s.epoch
-	s.rows = s.rows[:0]
-	gather := func(row uint32) {
-		if !gone[row] && s.visited[row] != s.epoch {
+	s.rows, s.chosen, s.queue = s.rows[:0], s.chosen[:0], append(s.queue[:0], node)
+	for i := 0; i < len(s.queue) && len(s.rows) < v.cfg.EfConstruction; i++ {
+		count, links := v.neighbours(s.queue[i], level)
+		for _, row := range links[:count] {
+			if s.visited[row] == s.epoch {
+				continue
+			}
 			s.visited[row] = s.epoch
-			s.rows = append(s.rows, row)
-		}
-	}
-	count, links := v.neighbours(node, level)
-	for _, row := range links[:count] {
-		gather(row)
-		if gone[row] {
-			count, links := v.neighbours(row, level)
-			for _, further := range links[:count] {
-				gather(further)
+			switch {
+			case gone[row]:
+				s.queue = append(s.queue, row)
+			case i == 0:
+				s.chosen = append(s.chosen, row)
+			default:
+				s.rows = append(s.rows, row)
 			}
 		}
 	}
 }
 
-// linkAgain gives a node of the graph the neighbours that a new one would get.
-func (x *Index) linkAgain(v *view, row uint32) {
+// linkAgain gives a node without links at a level those that a new one would
+// get.
+func (x *Index) linkAgain(v *view, row uint32, level int, nodes []uint32) {
 	s := x.borrow(v)
 	defer x.scratch.Put(s)
-	q := &s.query
-	for level := v.levels(row); level >= 0; level-- {
-		q.askRow(v, row)
-		entry := v.entry
-		if v.top > level {
-			entry = v.greedy(s, q, entry, v.top, level)
-		}
-		v.beam(s, q, entry, level, v.cfg.EfConstruction)
-		s.pool = slices.DeleteFunc(s.pool, func(e uint64) bool { return uint32(e)>>1 == row })
-		v.setNeighbours(row, level, v.choose(s, v.cfg.M))
-		for _, to := range slices.Clone(s.chosen) {
-			v.addLinks(s, to, level, []uint64{backLink(to, row)})
+	s.query.askRow(v, row)
+	entry, ok := v.near(s, &s.query, row, level, nodes)
+	if !ok {
+		return
+	}
+	v.beam(s, &s.query, entry, level, v.cfg.EfConstruction)
+	s.pool = slices.DeleteFunc(s.pool, func(e uint64) bool { return uint32(e)>>1 == row })
+	chosen := slices.Clone(v.choose(s, v.cfg.M))
+	v.setNeighbours(row, level, chosen)
+	for _, to := range chosen {
+		v.addLinks(s, to, level, []uint64{backLink(to, row)})
+	}
+}
+
+// near returns a node of a level from which to look for neighbours of one that
+// the graph knows already: not the node itself, whose list may be empty. It
+// reports false if there is no other.
+func (v *view) near(s *scratch, q *query, row uint32, level int, nodes []uint32) (entry uint32, ok bool) {
+	entry = v.entry
+	if v.top > level {
+		entry = v.greedy(s, q, entry, v.top, level)
+	}
+	if entry != row {
+		return entry, true
+	}
+	if level < v.levels(row) {
+		if count, links := v.neighbours(row, level+1); count > 0 {
+			return links[0], true
 		}
 	}
+	if v.entry != row {
+		return v.entry, true
+	}
+	other := slices.IndexFunc(nodes, func(node uint32) bool { return node != row && v.levels(node) >= level })
+	if other < 0 {
+		return 0, false
+	}
+	return nodes[other], true
 }
 
 // packed are arenas without what gone rows had in them. They replace the old

@@ -60,10 +60,7 @@ func recall(t testing.TB, x *Index, queries [][]float32, ef int) float64 {
 	t.Helper()
 	const k = 10
 	found := 0
-	x.advantage = 0 // walk, however small the index
-	x.mu.Lock()
-	x.publish()
-	x.mu.Unlock()
+	walker(x)
 	for _, q := range queries {
 		truth := search(t, x, q, Options{K: k, Recall: 1})
 		for _, h := range search(t, x, q, Options{K: k, EF: ef}) {
@@ -246,7 +243,7 @@ func TestManyEqualVectors(t *testing.T) {
 				batch = batch[:0]
 			}
 		}
-		x.advantage = 0
+		walker(x)
 		add(t, x, "last", same...)
 		for i, q := range all {
 			want := fmt.Sprintf("doc-%06d", i)
@@ -313,7 +310,7 @@ func TestFewSurvivors(t *testing.T) {
 	if err := x.Consolidate(); err != nil {
 		t.Fatal(err)
 	}
-	x.advantage = 0
+	walker(x)
 	for i := 7; i < len(all); i += 80 {
 		hits := search(t, x, all[i], Options{K: 1, EF: 10})
 		if len(hits) != 1 || hits[0].ID != fmt.Sprintf("doc-%06d", i) {

@@ -69,6 +69,9 @@ func newIndex(cfg Config) *Index {
 		top:       -1,
 		hasher:    hasher{seed: cfg.Seed},
 	}
+	if cfg.Tier == Bits {
+		x.advantage = scanAdvantageBits
+	}
 	x.arenas = x.shape.arenas()
 	x.arenas.floats.shared = cfg.RowsDir != "" && offHeap
 	x.scratch.New = func() any { return new(scratch) }
@@ -128,6 +131,7 @@ type view struct {
 	seq       uint32
 	rows      int
 	live      int
+	used      int // rows that are not free: living and dead
 	closed    bool
 	coder     *coder
 	entry     uint32
@@ -152,7 +156,7 @@ type view struct {
 func (x *Index) view() *view {
 	a := &x.arenas
 	return &view{
-		cfg: &x.cfg, shape: x.shape, advantage: x.advantage, seq: x.seq, rows: x.rows, live: x.live, closed: x.closed,
+		cfg: &x.cfg, shape: x.shape, advantage: x.advantage, seq: x.seq, rows: x.rows, live: x.live, used: x.rows - len(x.free), closed: x.closed,
 		coder: x.coder, entry: x.entry, top: x.top, effort: x.effort,
 		floats: a.floats.data, codes: a.codes.data, bits: a.bits.data, facts: a.facts.data,
 		// A chain of twins may lead through rows that are newer than the view.

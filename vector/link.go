@@ -179,18 +179,19 @@ func (v *view) findTwin(s *scratch, q *query) (uint32, bool) {
 // the query than to any picked before it: neighbours in different directions
 // lead further than the m nearest. The result is valid until the next call.
 func (v *view) choose(s *scratch, m int) []uint32 {
-	chosen := s.chosen[:0]
-	for i := range s.pool {
-		row, key := s.pool.row(i), s.pool.key(i)
-		if len(chosen) > 0 && v.shadowed(s, row, key, chosen) {
-			continue
-		}
-		if chosen = append(chosen, row); len(chosen) == m {
-			break
+	s.chosen = s.chosen[:0]
+	return v.chooseMore(s, m)
+}
+
+// chooseMore is choose with s.chosen picked already.
+func (v *view) chooseMore(s *scratch, m int) []uint32 {
+	for i := 0; i < len(s.pool) && len(s.chosen) < m; i++ {
+		row := s.pool.row(i)
+		if len(s.chosen) == 0 || !v.shadowed(s, row, s.pool.key(i), s.chosen) {
+			s.chosen = append(s.chosen, row)
 		}
 	}
-	s.chosen = chosen
-	return chosen
+	return s.chosen
 }
 
 // shadowed reports whether a row is nearer than key to one of the chosen.

@@ -33,6 +33,7 @@ type scratch struct {
 	keys    []uint32
 	dots    []int32
 	chosen  []uint32
+	queue   []uint32
 	best    topK
 	maybe   []candidate
 }

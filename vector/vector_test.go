@@ -31,7 +31,24 @@ func add(t testing.TB, x *Index, id string, vec ...float32) {
 }
 
 func TestNewRefusesBadConfigurations(t *testing.T) {
-	for _, cfg := range []Config{{}, {Dim: -1}, {Dim: MaxDim + 1}, {Dim: 3, Metric: 3}} {
+	for _, cfg := range []Config{
+		{},
+		{Dim: -1},
+		{Dim: MaxDim + 1},
+		{Dim: 3, Metric: 3},
+		{Dim: 3, Tier: 3},
+		{Dim: 300, Tier: Bits, Metric: L2},
+		{Dim: 3, M: 3},
+		{Dim: 3, M: 65},
+		{Dim: 3, M: 20, EfConstruction: 19},
+		{Dim: 3, EfConstruction: 1025},
+		{Dim: 3, Range: -1},
+		{Dim: 3, Range: float32(math.NaN())},
+		{Dim: 3, Range: 2 * MaxComponent},
+		{Dim: 3, Range: 1e-40},
+		{Dim: 3, Capacity: -1},
+		{Dim: 3, Threads: -1},
+	} {
 		if _, err := New(cfg); !errors.Is(err, ErrConfig) {
 			t.Errorf("%+v: got %v, want ErrConfig", cfg, err)
 		}
@@ -42,8 +59,8 @@ func TestNewRefusesBadConfigurations(t *testing.T) {
 }
 
 func TestMetricNames(t *testing.T) {
-	got := fmt.Sprint(Cosine, InnerProduct, L2, Metric(9))
-	if got != "cosine inner_product l2 Metric(9)" {
+	got := fmt.Sprint(Cosine, InnerProduct, L2, Metric(9), Full, Codes, Bits, Tier(9))
+	if got != "cosine inner_product l2 Metric(9) full codes bits Tier(9)" {
 		t.Errorf("got %s", got)
 	}
 }
@@ -85,8 +102,18 @@ func TestEdges(t *testing.T) {
 	if hits, err := x.Search([]float32{1, 0}, Options{K: 3}); err != nil || len(hits) != 0 {
 		t.Errorf("empty index: %v, %v", hits, err)
 	}
-	if err := x.Add("", []float32{1, 0}); !errors.Is(err, ErrID) {
-		t.Errorf("empty id: %v", err)
+	for _, id := range []string{"", strings.Repeat("x", MaxID+1)} {
+		if err := x.Add(id, []float32{1, 0}); !errors.Is(err, ErrID) {
+			t.Errorf("id of %d bytes: %v", len(id), err)
+		}
+	}
+	long := strings.Repeat("\xff\x00", MaxID/2)
+	add(t, x, long, 1, 0)
+	if hits, err := x.Search([]float32{1, 0}, Options{K: 3}); err != nil || len(hits) != 1 || hits[0].ID != long {
+		t.Errorf("the longest id: %v", err)
+	}
+	if !x.Delete(long) || x.AddBatch(nil) != nil || x.Consolidate() != nil || x.Consolidate() != nil {
+		t.Error("back to an empty index")
 	}
 	add(t, x, "b", 1, 0)
 	add(t, x, "a", 1, 0)
@@ -181,16 +208,23 @@ func naive(model map[string][]float32, metric Metric, q []float32, filter func(s
 
 // Feature: tamv-hardened-backend, Property 18: Vector Memory Incremental Updates
 //
-// After any sequence of additions, replacements and deletions the index answers
-// as the naive model does; in particular a vector just added is found at once.
+// After any sequence of additions, replacements, deletions, consolidations and
+// restarts the index answers as the naive model does; in particular a vector just
+// added is found at once.
 func TestSearchAgreesWithTheNaiveModel(t *testing.T) {
+	dir := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {
 		dim := rapid.IntRange(1, 19).Draw(t, "dim")
 		metric := Metric(rapid.IntRange(0, 2).Draw(t, "metric"))
-		x, err := New(Config{Dim: dim, Metric: metric})
+		cfg := Config{Dim: dim, Metric: metric}
+		if rapid.Bool().Draw(t, "codes from the start") {
+			cfg.Range = 3
+		}
+		x, err := New(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer func() { x.Close() }()
 		// Small whole numbers make ties frequent and sums exact.
 		component := rapid.Map(rapid.IntRange(-4, 4), func(i int) float32 { return float32(i) })
 		vec := rapid.SliceOfN(component, dim, dim).Filter(func(v []float32) bool {
@@ -200,7 +234,22 @@ func TestSearchAgreesWithTheNaiveModel(t *testing.T) {
 		model := make(map[string][]float32)
 		for range rapid.IntRange(0, 40).Draw(t, "steps") {
 			key := id.Draw(t, "id")
-			if rapid.IntRange(0, 3).Draw(t, "action") == 0 {
+			switch rapid.IntRange(0, 9).Draw(t, "action") {
+			case 0:
+				if err := x.Consolidate(); err != nil {
+					t.Fatal(err)
+				}
+			case 1:
+				_, err := x.Save(dir)
+				if x.Close(); err != nil {
+					t.Fatal(err)
+				}
+				reopened, err := Open(dir, cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				x = reopened
+			case 2, 3:
 				_, want := model[key]
 				if got := x.Delete(key); got != want {
 					t.Fatalf("Delete(%s) = %v, want %v", key, got, want)
@@ -227,11 +276,18 @@ func TestSearchAgreesWithTheNaiveModel(t *testing.T) {
 			filter = func(id string) bool { return (id[len(id)-1]%2 == 1) == odd }
 		}
 		q, k := vec.Draw(t, "query"), rapid.IntRange(1, 15).Draw(t, "k")
-		got, err := x.Search(q, Options{K: k, Filter: Filter{Accept: filter}})
+		walked, err := walker(x).Search(q, Options{K: k, EF: 30, Filter: Filter{Accept: filter}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := x.Search(q, Options{K: k, Recall: 1, Filter: Filter{Accept: filter}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		want := naive(model, metric, q, filter)
+		if len(walked) != len(got) || len(walked) > 0 && walked[0] != got[0] {
+			t.Fatalf("a walk finds %v, a scan %v", walked, got)
+		}
 		if len(got) != min(k, len(want)) {
 			t.Fatalf("%d hits, want %d", len(got), min(k, len(want)))
 		}
@@ -249,11 +305,20 @@ func TestSearchAgreesWithTheNaiveModel(t *testing.T) {
 				t.Fatalf("hit %d is %v, want %v", i, h, want[i])
 			}
 		}
-		again, err := x.Search(q, Options{K: k, Filter: Filter{Accept: filter}})
+		again, err := x.Search(q, Options{K: k, Recall: 1, Filter: Filter{Accept: filter}})
 		if err != nil || !slices.Equal(got, again) {
 			t.Fatalf("the same search gave %v, then %v", got, again)
 		}
 	})
+}
+
+// walker makes searches walk the graph, however small the index.
+func walker(x *Index) *Index {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.advantage = 0
+	x.publish()
+	return x
 }
 
 func TestManyReadersOneWriter(t *testing.T) {
