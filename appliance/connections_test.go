@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -108,23 +109,23 @@ func TestWhereMembersLive(t *testing.T) {
 		write("alfa", "192.0.2.2:7443")
 		write("beta", "beta.example:7443")
 		h := newMemberHosts("self", d)
-		answers, asked := map[string]string{"beta.example": "192.0.2.3", "gama.example": "::ffff:192.0.2.4"}, 0
+		answers, asked := map[string]string{"beta.example": "192.0.2.3", "gama.example": "::ffff:192.0.2.4"}, atomic.Int64{}
 		h.lookup = func(_ context.Context, host string) ([]netip.Addr, error) {
-			asked++
+			asked.Add(1)
 			if answers[host] == "" {
 				return nil, errors.New("no answer")
 			}
 			return []netip.Addr{netip.MustParseAddr(answers[host])}, nil
 		}
-		check := func(when string, lookups int, want ...string) {
+		check := func(when string, lookups int64, want ...string) {
 			t.Helper()
 			for i, ip := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5"} {
 				if got := h.has(netip.MustParseAddr(ip)); got != (want[i] == "y") {
 					t.Errorf("%s: a member at %s: %v", when, ip, got)
 				}
 			}
-			if asked != lookups {
-				t.Errorf("%s: %d lookups", when, asked)
+			if n := asked.Load(); n != lookups {
+				t.Errorf("%s: %d lookups", when, n)
 			}
 		}
 		check("before anything was looked up", 0, "n", "y", "n", "n", "n")
