@@ -28,11 +28,11 @@ const (
 const admitted = 1
 
 // handshakeLimits are the handshakes that go on at a time. A proper one takes
-// some milliseconds, so that 64 from one address are thousands in a second; who
-// says nothing holds a place for handshakeTimeout, and needs sixteen addresses to
-// take them all. Sixteen members that all dial at once, some ten connections
+// some milliseconds, and behind one address there may be a venue full of people
+// who come back at the same moment; who says nothing holds a place for
+// handshakeTimeout, and needs eight addresses to take them all. Sixteen members that all dial at once, some ten connections
 // each, stay within theirs.
-var handshakeLimits = Limits{Total: 1024, PerSource: 64, Members: 256}
+var handshakeLimits = Limits{Total: 4096, PerSource: 512, Members: 256}
 
 // LinkConfig is what a link joins. Every field but From and Member is needed.
 type LinkConfig struct {

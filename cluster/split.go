@@ -20,7 +20,7 @@ import (
 // those need the links until the last one is committed.
 //
 // The inner listener bounds the number of connections. Of the handshakes, 1,024
-// go on at a time and 64 per source, besides those of members; a connection
+// go on at a time and 512 per source, besides those of members; a connection
 // beyond is closed at once, because one that waited would be as good to a
 // stranger.
 func (l *Link) Split(inner net.Listener, base *tls.Config) net.Listener {
