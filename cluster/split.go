@@ -19,7 +19,7 @@ import (
 // would wait for them: a node that stops must finish the requests in flight, and
 // those need the links until the last one is committed.
 //
-// The inner listener bounds the number of connections. Of the handshakes, 1,024
+// The inner listener bounds the number of connections. Of the handshakes, 4,096
 // go on at a time and 512 per source, besides those of members; a connection
 // beyond is closed at once, because one that waited would be as good to a
 // stranger.
