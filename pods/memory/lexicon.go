@@ -180,10 +180,15 @@ func (q *wordQuery) names(number uint32, rare int) (name, code bool) {
 // maxPostings bounds how many postings a query reads to find its candidates. It
 // reads the rarest words first and at least one; a word that no longer fits
 // stands in so many documents that it tells little.
-const maxPostings = 1 << 18
+const maxPostings = 1 << 16
 
-// sums are the scores of all documents while a query runs; all zero between.
-var sums = sync.Pool{New: func() any { return new([]float32) }}
+// tally is what a query needs while it runs.
+type tally struct {
+	sums    []float32 // by document; all zero between queries
+	touched []uint32  // documents with a sum
+}
+
+var tallies = sync.Pool{New: func() any { return new(tally) }}
 
 // scored is a document with what the words read add up to.
 type scored struct {
@@ -195,13 +200,12 @@ type scored struct {
 // accept lets through (nil = all), best first, equal ones by number. numbers is
 // one more than the largest number in use.
 func (q *wordQuery) best(n, numbers int, accept func(number uint32) bool) []scored {
-	pooled := sums.Get().(*[]float32)
-	defer sums.Put(pooled)
-	if len(*pooled) < numbers {
-		*pooled = make([]float32, numbers+numbers/4)
+	all := tallies.Get().(*tally)
+	defer tallies.Put(all)
+	if len(all.sums) < numbers {
+		all.sums = make([]float32, numbers+numbers/4)
 	}
-	all := *pooled
-	var touched []uint32
+	all.touched = all.touched[:0]
 	read := 0
 	for i := range q.words {
 		w := &q.words[i]
@@ -210,17 +214,17 @@ func (q *wordQuery) best(n, numbers int, accept func(number uint32) bool) []scor
 		}
 		for _, b := range w.list.blocks {
 			for _, e := range b {
-				if all[e.number] == 0 {
-					touched = append(touched, e.number)
+				if all.sums[e.number] == 0 {
+					all.touched = append(all.touched, e.number)
 				}
-				all[e.number] += float32(q.bm25(w, e))
+				all.sums[e.number] += float32(q.bm25(w, e))
 			}
 		}
 	}
 	found := make([]scored, 0, n+1)
-	for _, number := range touched {
-		s := scored{number, all[number]}
-		all[number] = 0
+	for _, number := range all.touched {
+		s := scored{number, all.sums[number]}
+		all.sums[number] = 0
 		if len(found) == n && compareScored(s, found[n-1]) > 0 || accept != nil && !accept(number) {
 			continue
 		}

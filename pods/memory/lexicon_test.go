@@ -200,7 +200,7 @@ func TestFrequentWordsDoNotFindCandidates(t *testing.T) {
 	frequent, rare := newBag("everywhere"), newBag("everywhere seldom")
 	for number := range uint32(maxPostings + 10) {
 		b := &frequent
-		if number%100_000 == 7 {
+		if number%30_000 == 7 {
 			b = &rare
 		}
 		l.add(number, b)

@@ -1,0 +1,105 @@
+package memory
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"tamv.internal/tamv/store"
+)
+
+// What BenchmarkLoad and BenchmarkSearch fill memory with:
+//
+//	go test ./pods/memory -run - -bench 'Load|Search' -benchtime 1x -documents 100000 -dimensions 256
+var (
+	benchDocuments  = flag.Int("documents", 5_000, "documents in memory, for benchmarks")
+	benchDimensions = flag.Int("dimensions", 256, "dimensions of their vectors")
+)
+
+// library is a view of documents that are made as they are read: sixty words of a
+// Zipf distribution, and a vector near one of a thousand centres.
+type library struct {
+	store.View
+	documents, dim int
+}
+
+func (l library) Scan(prefix, from store.Key, fn func(store.Item) bool) error {
+	if prefix == "" && from > "main" {
+		return nil
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	words := rand.NewZipf(r, 1.1, 4, 200_000)
+	for i := range l.documents {
+		value, err := l.record(r, words, i).encode()
+		if err != nil || !fn(store.Item{Key: store.K("main", space, fmt.Sprintf("d%07d", i)), Value: value, Version: 1}) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l library) record(r *rand.Rand, words *rand.Zipf, i int) *record {
+	var text strings.Builder
+	for range 60 {
+		fmt.Fprintf(&text, "w%d ", words.Uint64())
+	}
+	fmt.Fprintf(&text, "ORD-%d", i)
+	return &record{
+		Type: []string{"CODEX", "MANUAL"}[i%2], Content: text.String(), Model: "site", Own: true, Created: int64(i), Updated: int64(i),
+		Metadata: map[string]string{"page": fmt.Sprint(i % 100)}, Vector: encodeVector(l.vector(r, i%1000)),
+	}
+}
+
+// vector is one near a centre.
+func (l library) vector(r *rand.Rand, centre int) []float32 {
+	c, v := rand.New(rand.NewPCG(3, uint64(centre))), make([]float32, l.dim)
+	for j := range v {
+		v[j] = float32(c.NormFloat64() + 0.7*r.NormFloat64())
+	}
+	return v
+}
+
+func BenchmarkLoad(b *testing.B) {
+	for b.Loop() {
+		p := newPod(b, "m1")
+		if err := p.Load(library{documents: *benchDocuments, dim: *benchDimensions}); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(p.Status().Bytes)/float64(*benchDocuments), "B/document")
+	}
+}
+
+func BenchmarkSearch(b *testing.B) {
+	p, l := newPod(b, "m1"), library{documents: *benchDocuments, dim: *benchDimensions}
+	if err := p.Load(l); err != nil {
+		b.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(5, 6))
+	for name, q := range map[string]query{
+		"vector":          {ranking: meaning},
+		"hybrid":          {ranking: hybrid, text: "w0 w1 w17 w480 w9001 w3"},
+		"words":           {ranking: lexical, text: "w0 w1 w17 w480 w9001 w3"},
+		"vector+type":     {ranking: meaning, accepts: accepts{kind: "CODEX"}},
+		"vector+metadata": {ranking: meaning, accepts: accepts{pairs: hashPairs(map[string]string{"page": "7"}), created: span{distantPast, distantFuture}, updated: span{distantPast, distantFuture}, others: true}},
+	} {
+		b.Run(name, func(b *testing.B) {
+			q.space, q.threshold, q.limit = vectorSpace{"site", l.dim}, -1, 10
+			b.ReportAllocs()
+			for b.Loop() {
+				if q.ranking != lexical {
+					q.vector = l.vector(r, r.IntN(1000))
+				}
+				found, err := p.indexes.candidates("main", &q)
+				if err != nil {
+					b.Fatal(err)
+				}
+				got, err := q.choose(found, func(string) (float32, error) { return 0, nil })
+				if err != nil || len(got) == 0 {
+					b.Fatal(len(got), err)
+				}
+			}
+		})
+	}
+}
