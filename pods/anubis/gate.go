@@ -40,7 +40,7 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{
 		Identity:  Rate{2000, 4000},
-		Address:   Rate{20000, 40000},
+		Address:   Rate{50000, 100000},
 		Failures:  Rate{50, 200},
 		Addresses: 1 << 16,
 		Nonces:    1 << 22,
