@@ -56,7 +56,7 @@ func TestSearchesBesideAWriter(t *testing.T) {
 					}
 				})
 			}
-			for round := range 12 {
+			for round := range 8 {
 				if err := x.AddBatch(items(1000+100*round, all[100*round:100*round+100])); err != nil {
 					t.Error(err)
 				}
@@ -78,7 +78,7 @@ func TestSearchesBesideAWriter(t *testing.T) {
 			}
 			close(stop)
 			readers.Wait()
-			if s := x.Stats(); s.Vectors != steady+12*30 {
+			if s := x.Stats(); s.Vectors != steady+8*30 {
 				t.Errorf("%+v", s)
 			}
 		})

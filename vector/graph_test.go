@@ -73,7 +73,10 @@ func recall(t testing.TB, x *Index, queries [][]float32, ef int) float64 {
 }
 
 func TestRecall(t *testing.T) {
-	const n, queries = 2000, 50
+	if racing {
+		t.Skip("numbers only")
+	}
+	const n, queries = 1500, 50
 	for _, c := range []struct {
 		cfg  Config
 		want float64
@@ -140,9 +143,12 @@ func TestScanIsExact(t *testing.T) {
 }
 
 func TestRecallTargetIsReached(t *testing.T) {
-	const n, queries = 5000, 100
-	all := clustered(5, n+queries, 20, 300)
-	x := build(t, Config{Dim: 20}, all[:n])
+	if racing {
+		t.Skip("numbers only")
+	}
+	const n, queries = 4200, 60
+	all := latent(5, n+queries, 40, 16)
+	x := build(t, Config{Dim: 40}, all[:n])
 	if got := x.effort; got.rows == 0 {
 		t.Fatal("the index has not measured itself")
 	}
@@ -153,7 +159,7 @@ func TestRecallTargetIsReached(t *testing.T) {
 			t.Errorf("%d candidates for recall %v after %d for less", ef, target, last)
 		}
 		last = ef
-		if got := recall(t, x, all[n:], ef); got < target-0.03 {
+		if got := recall(t, x, all[n:], ef); got < target-0.02 {
 			t.Errorf("recall %.3f with the %d candidates for %v", got, ef, target)
 		}
 	}
@@ -167,11 +173,15 @@ func TestRecallTargetIsReached(t *testing.T) {
 
 // Four rounds of deleting half, consolidating and storing it again.
 func TestChurnKeepsRecall(t *testing.T) {
-	const n, queries = 2000, 100
+	const n, queries = 1500, 60
 	all := clustered(9, n+queries, 24, 50)
 	x := build(t, Config{Dim: 24}, all[:n])
 	fresh := recall(t, x, all[n:], 48)
-	for round := range 4 {
+	rounds := 4
+	if racing {
+		rounds = 1
+	}
+	for round := range rounds {
 		var again []Item
 		for _, item := range items(0, all[:n]) {
 			if splitmix64(uint64(round)<<32+uint64(len(item.ID)+int(item.ID[len(item.ID)-1])*7919+int(item.ID[7])*31+int(item.ID[8])))&1 == 0 {
@@ -206,12 +216,14 @@ func TestChurnKeepsRecall(t *testing.T) {
 			t.Fatal(err)
 		}
 		check("after consolidating")
+		checkGraph(t, x)
 		if s := x.Stats(); s.Dead != 0 || s.Free != len(ids) {
 			t.Errorf("round %d: %d dead, %d free of %d deleted", round, s.Dead, s.Free, len(ids))
 		}
 		if err := x.AddBatch(again); err != nil {
 			t.Fatal(err)
 		}
+		checkGraph(t, x)
 		if got := recall(t, x, all[n:], 48); got < fresh-0.01 {
 			t.Errorf("round %d: recall %.4f, fresh %.4f", round, got, fresh)
 		}
@@ -226,6 +238,9 @@ func TestManyEqualVectors(t *testing.T) {
 	all := clustered(13, others, 16, 20)
 	same := clustered(14, 1, 16, 1)[0]
 	for metric, equal := range map[Metric]int{Cosine: 10000, InnerProduct: 2000, L2: 2000} {
+		if racing {
+			equal = 800
+		}
 		x, err := New(Config{Dim: 16, Metric: metric, Range: 8})
 		if err != nil {
 			t.Fatal(err)
@@ -245,6 +260,10 @@ func TestManyEqualVectors(t *testing.T) {
 		}
 		walker(x)
 		add(t, x, "last", same...)
+		if nodes, twins := checkGraph(t, x); (nodes != others+1 || twins != equal) &&
+			(metric != InnerProduct || nodes > others+1+equal/100) { // longer vectors may hide the node
+			t.Errorf("%v: %d nodes, %d twins", metric, nodes, twins)
+		}
 		for i, q := range all {
 			want := fmt.Sprintf("doc-%06d", i)
 			o := Options{K: 1, EF: 64}
@@ -268,6 +287,7 @@ func TestManyEqualVectors(t *testing.T) {
 				if err := x.Consolidate(); err != nil {
 					t.Fatal(err)
 				}
+				checkGraph(t, x)
 			}
 		}
 		if hits := search(t, x, same, Options{K: 2, EF: 64, Filter: Filter{Accept: func(id string) bool { return id[0] != 'd' }}}); len(hits) != 2 {

@@ -324,8 +324,13 @@ func (h *header) checkExtent(file *os.File) error {
 		}
 		offset += uint64(roundUp(int(s.Length), pageSize))
 	}
-	if uint64(info.Size()) != offset {
-		return fmt.Errorf("%w: %d bytes, not %d", ErrDamaged, info.Size(), offset)
+	size := uint64(info.Size())
+	if size != offset {
+		return fmt.Errorf("%w: %d bytes, not %d", ErrDamaged, size, offset)
+	}
+	if h.Rows > MaxRows || h.Live > h.Rows || h.TextEnd > size || h.UpperEnd > size || h.TableLen > size || h.TableLen&(h.TableLen-1) != 0 ||
+		h.Top < -1 || h.Top > maxLevel || h.Top >= 0 && uint64(h.Entry) >= h.Rows || h.Clamped > math.MaxInt64 {
+		return fmt.Errorf("%w: impossible counts", ErrDamaged)
 	}
 	return nil
 }

@@ -267,6 +267,7 @@ func TestSearchAgreesWithTheNaiveModel(t *testing.T) {
 				t.Fatalf("%s is not found right after Add: %v, %v", key, hits, err)
 			}
 		}
+		checkGraph(t, x)
 		if x.Len() != len(model) {
 			t.Fatalf("Len = %d, want %d", x.Len(), len(model))
 		}

@@ -1,0 +1,7 @@
+//go:build race
+
+package vector
+
+// racing says that the race detector slows everything down some ten times: tests
+// of numbers, which it has nothing to say about, then do less.
+const racing = true
