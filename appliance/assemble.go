@@ -102,6 +102,7 @@ func register(registry *prometheus.Registry, n *node, p *parts) {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	registry.MustRegister(n.consensus.Metrics()...)
 	registry.MustRegister(p.gate.Metrics()...)
+	registry.MustRegister(n.engines.memory.Metrics()...)
 	gauge := func(name, help string, read func() float64) {
 		registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "tamv", Name: name, Help: help}, read))
 	}

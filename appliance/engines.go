@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"log/slog"
 	"sync/atomic"
 
 	"tamv.internal/tamv/model"
@@ -27,7 +28,7 @@ type engines struct {
 	hub        *atomic.Pointer[hub.Hub] // set once the hub is there
 }
 
-func loadEngines(tenant string) (engines, error) {
+func loadEngines(tenant string, log *slog.Logger) (engines, error) {
 	const op = "appliance.models"
 	embedder, err := static.Default()
 	if err != nil {
@@ -37,7 +38,9 @@ func loadEngines(tenant string) (engines, error) {
 	if err != nil {
 		return engines{}, tap.Wrap(op, tap.Internal, err, "the built-in audit classifier cannot be loaded")
 	}
-	m, err := memory.New(memory.Config{Embedder: embedder})
+	m, err := memory.New(memory.Config{Embedder: embedder, Progress: func(documents int) {
+		log.Info("memory is being indexed", "documents", documents)
+	}})
 	if err != nil {
 		return engines{}, err
 	}

@@ -190,7 +190,7 @@ func (n *node) identify() error {
 // openState opens the state machine and what follows it in memory.
 func (n *node) openState() error {
 	var err error
-	if n.engines, err = loadEngines(n.cfg.Tenant); err != nil {
+	if n.engines, err = loadEngines(n.cfg.Tenant, n.cfg.Logger); err != nil {
 		return err
 	}
 	if n.store, err = store.Open(n.cfg.Data, n.engines.observers()); err != nil {
