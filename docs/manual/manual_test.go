@@ -180,7 +180,7 @@ var commands = map[string]map[string]string{
 	"tamvctl": {
 		"identity": "create list show revoke me",
 		"intent":   "send show",
-		"memory":   "add search list show remove",
+		"memory":   "add import export search list show remove",
 		"tcep":     "book show balances currencies",
 		"evidence": "append list show proof export verify checkpoint key",
 		"guardian": "list show approve deny",
