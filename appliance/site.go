@@ -219,7 +219,7 @@ func advertised(listen string) string {
 }
 
 // settle finds out which node of which site this is and where it is reached,
-// and makes the folder when there is none. address is the bound one.
+// and makes the folder when there is none.
 func settle(cfg Config, bound string) (cluster.Settings, error) {
 	settings, err := cluster.ReadSettings(cfg.Data)
 	switch {
@@ -243,7 +243,9 @@ func settle(cfg Config, bound string) (cluster.Settings, error) {
 		return settings, tap.E("appliance.run", tap.Conflict, "the folder %s is node %s of site %s", cfg.Data, settings.Node, settings.Site)
 	}
 	was := settings
-	if cfg.Listen != "" {
+	// Listening where it did, a node is reached where it was, unless the port is
+	// another at every start.
+	if _, port, err := net.SplitHostPort(cfg.Listen); cfg.Listen != "" && (cfg.Listen != was.Listen || err == nil && port == "0") {
 		settings.Listen, settings.Advertise = cfg.Listen, bound
 	}
 	if cfg.Advertise != "" {
