@@ -27,6 +27,7 @@ var layers = map[string]string{
 	"cluster":         "tap",
 	"store/bookpi":    "",
 	"store":           "tap store/bookpi",
+	"store/keyring":   "tap store/bookpi",
 	"tap/ws":          "tap",
 	"tap/quic":        "tap",
 	"tap/httpapi":     "tap",
@@ -50,8 +51,8 @@ var layers = map[string]string{
 	"cmd/tamvd":       "appliance tap tap/client",
 	"cmd/tamvctl":     "tap tap/client store/bookpi docs/manual",
 	"cmd/tamvctl/*":   "tap tap/client store/bookpi docs/manual",
-	"cmd/tamvbench":   "tap tap/client store/bookpi model model/* cmd/tamvbench/*",
-	"cmd/tamvbench/*": "tap tap/client store/bookpi model model/*",
+	"cmd/tamvbench":   "tap tap/client store/bookpi model model/* vector vector/* cmd/tamvbench/*",
+	"cmd/tamvbench/*": "tap tap/client store/bookpi model model/* vector vector/*",
 }
 
 func row(folder string) (string, bool) {
