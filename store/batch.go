@@ -36,6 +36,10 @@ type Evidence struct {
 	Action  string // what: "intent.process", "tcep.book", "auth.attempts"
 	Outcome string // how it ended: "ok", "refused", "held", "denied"
 	Payload []byte // opaque, hashed as it is; at most MaxPayload bytes
+	// Subject is the person whom the payload concerns, empty for none. A Writer
+	// seals the payload under that person's key before it proposes; the ledger
+	// has the sealed bytes, and neither the plain ones nor this name.
+	Subject string
 }
 
 // Receipt proves where a batch stands in the ledger.

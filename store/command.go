@@ -116,6 +116,9 @@ func (e *Evidence) validate(tenant string) error {
 	if err := entry.Validate(); err != nil {
 		return tap.Wrap("store.evidence", tap.Invalid, err, "the ledger cannot take this entry: %v", err).WithCode("evidence")
 	}
+	if e.Subject != "" {
+		return errUnsealed()
+	}
 	if len(e.Payload) > MaxPayload {
 		return tap.E("store.evidence", tap.Invalid, "an evidence payload of %d bytes is larger than %d", len(e.Payload), MaxPayload).WithCode("too_large")
 	}

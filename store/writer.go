@@ -33,16 +33,45 @@ const MaxAttempts = 8
 type Writer struct {
 	proposer Proposer
 	view     View
+	sealer   Sealer // nil = evidence with a subject is refused
 }
 
-// NewWriter joins a proposer with the state that its commands change.
-func NewWriter(p Proposer, v View) *Writer { return &Writer{p, v} }
+// NewWriter joins a proposer with the state that its commands change. It refuses
+// evidence that concerns a person; see Sealing.
+func NewWriter(p Proposer, v View) *Writer { return &Writer{proposer: p, view: v} }
 
-// Commit proposes the batch and waits until it is durable and applied. A
-// Conflict means a Check or Create did not hold and nothing was changed. A
-// Timeout or Unavailable leaves the outcome unknown: commit again with the
-// same request id and the batch is applied at most once.
+// Sealing is the writer with something that seals evidence that concerns a
+// person.
+func (w *Writer) Sealing(s Sealer) *Writer { return &Writer{w.proposer, w.view, s} }
+
+// Commit seals what concerns a person, proposes the batch and waits until it is
+// durable and applied. A Conflict means a Check or Create did not hold and
+// nothing was changed; when a subject was erased between sealing and applying,
+// Commit seals again, at most MaxAttempts times. A Timeout or Unavailable leaves
+// the outcome unknown: commit again with the same request id and the batch is
+// applied at most once.
 func (w *Writer) Commit(ctx context.Context, b Batch) (Receipt, error) {
+	for attempt := 1; ; attempt++ {
+		sealed, pins, err := Seal(ctx, w.view, w.sealer, b)
+		again := tap.IsKind(err, tap.Conflict) // the sealer knew of an erasure that the view did not show yet
+		if err == nil {
+			var receipt Receipt
+			if receipt, err = w.propose(ctx, sealed); err == nil {
+				return receipt, nil
+			}
+			again = overtaken(err, &b, pins)
+		}
+		if !again || attempt == MaxAttempts {
+			return Receipt{}, err
+		}
+		if err := pause(ctx, attempt); err != nil {
+			return Receipt{}, err
+		}
+	}
+}
+
+// propose commits a batch in which nothing is left to seal.
+func (w *Writer) propose(ctx context.Context, b Batch) (Receipt, error) {
 	command, err := EncodeBatch(b)
 	if err != nil {
 		return Receipt{}, err
@@ -78,12 +107,20 @@ func (w *Writer) Update(ctx context.Context, decide func(View) (Batch, error)) (
 		if err == nil || !errors.As(err, &conflict) || attempt == MaxAttempts {
 			return receipt, err
 		}
-		pause := time.NewTimer(rand.N(time.Millisecond << attempt))
-		select {
-		case <-ctx.Done():
-			pause.Stop()
-			return Receipt{}, tap.AsError(ctx.Err())
-		case <-pause.C:
+		if err := pause(ctx, attempt); err != nil {
+			return Receipt{}, err
 		}
+	}
+}
+
+// pause waits a short random time, longer with each attempt.
+func pause(ctx context.Context, attempt int) error {
+	timer := time.NewTimer(rand.N(time.Millisecond << attempt))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return tap.AsError(ctx.Err())
+	case <-timer.C:
+		return nil
 	}
 }
