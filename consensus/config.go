@@ -20,6 +20,9 @@ type Config struct {
 	// Stream connects to the other members. nil keeps the node in memory, for a cluster of one member. Open takes it over
 	// and closes it, also when it fails.
 	Stream StreamLayer
+	// Purposes serve further kinds of connections between members, by the byte that such a connection begins with; see
+	// Node.DialMember. They are served from the begin of Open, before anything is known of the cluster, to the end of Close.
+	Purposes map[byte]PurposeHandler
 	// Report is called when another member asks how this one is, about once a second for each; it must be quick. nil
 	// means the zero Report.
 	Report func() Report
@@ -116,7 +119,7 @@ func (c Config) Validate() error {
 		"HeartbeatTimeout %v is below LeaderLeaseTimeout %v", c.HeartbeatTimeout, c.LeaderLeaseTimeout)
 	require(c.ElectionTimeout >= c.HeartbeatTimeout,
 		"ElectionTimeout %v is below HeartbeatTimeout %v", c.ElectionTimeout, c.HeartbeatTimeout)
-	return errors.Join(errs...)
+	return errors.Join(append(errs, checkPurposes(c.Purposes))...)
 }
 
 // withDefaults fills the optional fields.

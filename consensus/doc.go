@@ -56,9 +56,9 @@
 // # Between members
 //
 // All connections share one [StreamLayer], which encrypts and authenticates them. Their first byte is their purpose: 'R' for
-// Raft's messages, 'C' for the calls of this package, 'F' for files of snapshots. A member has one connection for its calls
-// to each peer, with many in flight (see frame and calls for the format); it is pinged each second while something waits,
-// and given up after three seconds of silence.
+// Raft's messages, 'C' for the calls of this package, 'F' for files of snapshots, or one of [Config.Purposes], which the
+// node's owner serves. A member has one connection for its calls to each peer, with many in flight (see frame and calls for
+// the format); it is pinged each second while something waits, and given up after three seconds of silence.
 //
 // # Files
 //

@@ -72,6 +72,7 @@ func Open(cfg Config, machine StateMachine) (*Node, error) {
 		return nil, errors.Join(err, store.Close())
 	}
 	c := newCalls(newStreams(cfg.Stream, cfg.Logger), cfg.Logger)
+	c.streams.serveFor(cfg.Purposes)
 	n, err := start(cfg, machine, h, c)
 	if err != nil {
 		return nil, errors.Join(err, c.close(), store.Close())
