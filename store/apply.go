@@ -41,7 +41,7 @@ func (s *Store) Apply(index uint64, stamp int64, commands [][]byte) ([]any, erro
 	}
 	p := &packApply{store: s, layer: newLayer(), batch: newLayer()}
 	s.mu.RLock()
-	p.meta = s.meta
+	p.meta, p.recorded = s.meta, s.ledger.recorded
 	s.mu.RUnlock()
 	p.meta.applied, p.meta.clock = index, max(stamp, p.meta.clock+1)
 	if err := p.expire(len(commands)); err != nil {
@@ -70,9 +70,11 @@ type packApply struct {
 	entries []Record
 	leaves  []bookpi.Hash
 	window  []byte // request keys of this pack
-	changes []Change
-	request uuid.UUID // of the batch at hand
-	due     int64     // smallest expiry written by this pack; 0 = none
+
+	recorded recorded // checkpoints, with those of this pack
+	changes  []Change
+	request  uuid.UUID // of the batch at hand
+	due      int64     // smallest expiry written by this pack; 0 = none
 }
 
 func (p *packApply) read(b bucket, key string) ([]byte, error) {
@@ -121,6 +123,7 @@ func (p *packApply) apply(b *Batch) (any, error) {
 	}
 	version, cluster, changes := p.meta.version, p.meta.cluster, len(p.changes)
 	var appended []uint64
+	known := false
 	for i := range b.Ops {
 		number, refusal, err := p.op(&b.Ops[i])
 		if err != nil {
@@ -130,12 +133,15 @@ func (p *packApply) apply(b *Batch) (any, error) {
 			p.meta.version, p.meta.cluster, p.changes = version, cluster, p.changes[:changes]
 			return refusal, nil
 		}
-		if b.Ops[i].Type == OpAppend {
+		switch b.Ops[i].Type {
+		case OpAppend:
 			appended = append(appended, number)
+		case OpCheckpoint:
+			known = number > 0
 		}
 	}
 	receipt := p.evidence(b)
-	receipt.Appended = appended
+	receipt.Appended, receipt.Duplicate = appended, known
 	p.batch.put(bucketRequests, request, encodeReceipt(b.Fingerprint, receipt))
 	p.window = appendBytes(p.window, request)
 	p.layer.absorb(p.batch)
@@ -143,6 +149,8 @@ func (p *packApply) apply(b *Batch) (any, error) {
 }
 
 // op runs one operation. refusal is the batch's outcome when it does not hold.
+// number is the one that a sequence gave, or 1 for a checkpoint that stands
+// already.
 func (p *packApply) op(op *Op) (number uint64, refusal, err error) {
 	switch op.Type {
 	case OpPut, OpCreate, OpDelete, OpCheck, OpExpire:
@@ -155,6 +163,11 @@ func (p *packApply) op(op *Op) (number uint64, refusal, err error) {
 		refusal, err = p.post(op)
 	case OpRaise:
 		err = p.raise(op)
+	case OpCheckpoint:
+		var known bool
+		if known, refusal, err = p.checkpoint(op); known {
+			number = 1
+		}
 	default:
 		refusal, err = p.nextOp(op)
 	}
@@ -365,7 +378,10 @@ func (s *Store) publish(p *packApply) {
 		s.pending += len(r.Entry) + len(r.Payload)
 	}
 	p.meta.onDisk = s.meta.onDisk
-	s.meta = p.meta
+	s.meta, s.ledger.recorded = p.meta, p.recorded
+	if len(p.entries) > 0 {
+		s.announceLocked()
+	}
 	if p.due != 0 {
 		s.nextExpiry = min(s.nextExpiry, p.due)
 	}

@@ -55,7 +55,7 @@ type Receipt struct {
 // OpType is the kind of an operation. The numbers are on disk: append-only.
 type OpType uint8
 
-// The operations of version 1.
+// The operations. All but the last are of cluster version 1.
 const (
 	OpPut    OpType = 1 // set Key to Value
 	OpCreate OpType = 2 // set Key to Value; conflict when it exists
@@ -66,6 +66,8 @@ const (
 	OpCheck  OpType = 7 // conflict unless Key is at version Number (0 = absent)
 	OpExpire OpType = 8 // remove Key when the machine's clock reaches Number
 	OpRaise  OpType = 9 // raise the cluster version to Number; it has no Key
+
+	OpCheckpoint OpType = 10 // since version 2: record the signed checkpoint Value of size Number; it has no Key
 )
 
 // Op is one operation. Use the constructors; which fields count depends on the

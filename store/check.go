@@ -42,7 +42,11 @@ func checked(b bucket, key, raw []byte) (value []byte, ok bool) {
 // get reads one value and checks it; nil when there is none. It aliases the
 // transaction's memory.
 func get(tx *bolt.Tx, b bucket, key []byte) ([]byte, error) {
-	raw := tx.Bucket([]byte(bucketNames[b])).Get(key)
+	in := tx.Bucket([]byte(bucketNames[b]))
+	if in == nil && b >= firstLateBucket {
+		return nil, nil
+	}
+	raw := in.Get(key)
 	if raw == nil {
 		return nil, nil
 	}
@@ -87,6 +91,15 @@ type recordWriter struct {
 // write sets a key of a bucket; a nil value removes it.
 func (w *recordWriter) write(b bucket, key, value []byte) error {
 	in := w.tx.Bucket([]byte(bucketNames[b]))
+	if in == nil && b >= firstLateBucket {
+		if value == nil {
+			return nil
+		}
+		var err error
+		if in, err = w.tx.CreateBucket([]byte(bucketNames[b])); err != nil {
+			return err
+		}
+	}
 	if b == bucketBlocks {
 		in.FillPercent = 0.95 // positions only grow
 	}

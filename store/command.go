@@ -65,6 +65,8 @@ func (op *Op) append(buf []byte) []byte {
 		buf = appendBytes(buf, op.Value)
 	case fieldsNumber:
 		buf = binary.AppendVarint(buf, op.Number)
+	case fieldsNumberValue:
+		buf = appendBytes(binary.AppendVarint(buf, op.Number), op.Value)
 	case fieldsPosting:
 		buf = appendBytes(buf, op.Currency)
 		buf = appendBytes(buf, op.Amount.encode())
@@ -91,7 +93,7 @@ func (b *Batch) validate() error {
 	switch {
 	case !tap.ValidName(b.Tenant):
 		return tap.E("store.batch", tap.Invalid, "a batch without a valid tenant")
-	case len(b.Evidence) == 0:
+	case len(b.Evidence) == 0 && !b.recordsCheckpoint():
 		return tap.E("store.batch", tap.Invalid, "a batch without evidence")
 	case len(b.Evidence) > MaxEvidence || len(b.Ops) > MaxOps:
 		return tap.E("store.batch", tap.Invalid, "a batch of %d operations and %d entries is too large", len(b.Ops), len(b.Evidence)).WithCode("too_large")
@@ -102,6 +104,9 @@ func (b *Batch) validate() error {
 		}
 	}
 	for i := range b.Ops {
+		if b.Ops[i].Type == OpCheckpoint && !b.recordsCheckpoint() {
+			return tap.E("store.batch", tap.Invalid, "a checkpoint is recorded by itself")
+		}
 		if err := b.Ops[i].validate(b.Tenant); err != nil {
 			return err
 		}
@@ -136,11 +141,18 @@ func currency(s string) bool {
 }
 
 func (op *Op) validate(tenant string) error {
-	if op.Type == OpRaise {
+	switch op.Type {
+	case OpRaise:
 		if op.Key != "" || op.Number < 1 || op.Number > math.MaxUint32 {
 			return tap.E("store.op", tap.Invalid, "a raise of the cluster version to %d", op.Number)
 		}
 		return nil
+	case OpCheckpoint:
+		if op.Key != "" || op.Number < 0 {
+			return tap.E("store.op", tap.Invalid, "a checkpoint of size %d", op.Number)
+		}
+		_, err := ReadCheckpoint(op.Value)
+		return err
 	}
 	if err := op.Key.validate(tenant); err != nil {
 		return err
@@ -285,6 +297,8 @@ func (r *fieldReader) op() Op {
 		op.Value = r.bytes()
 	case fieldsNumber:
 		op.Number = r.varint()
+	case fieldsNumberValue:
+		op.Number, op.Value = r.varint(), r.bytes()
 	case fieldsPosting:
 		op.Currency = string(r.bytes())
 		amount, ok := decodeAmount(r.bytes())

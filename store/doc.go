@@ -7,12 +7,14 @@
 // A request becomes at most one [Batch]: the operations of everything it did
 // and the evidence of it. A batch is applied whole or not at all, and a batch
 // without evidence is refused, so nothing can happen that the ledger does not
-// know.
+// know. Only a signed checkpoint of the ledger itself goes without
+// ([CheckpointBatch]), and no two of one size can differ.
 //
 // # A frozen interpreter
 //
-// [Store.Apply] understands nine operations ([Put], [Create], [Delete],
-// [Add], [Append], [Post], [Check], [Expire], [Raise]) and knows no pod. It
+// [Store.Apply] understands ten operations ([Put], [Create], [Delete],
+// [Add], [Append], [Post], [Check], [Expire], [Raise], and the recording of a
+// checkpoint) and knows no pod. It
 // reads no clock, no randomness, no float and no map order: time is the
 // leader's stamp, identifiers come with the batch. Add, Append and Post
 // commute, so they need no retry; Check turns every other race into a

@@ -13,24 +13,31 @@ import (
 type bucket int
 
 const (
-	bucketRecords   bucket = iota // Key -> version u64, expires i64, value
-	bucketExpiry                  // expires u64, Key -> nothing
-	bucketCounters                // Key -> i64
-	bucketLasts                   // Key -> number of the sequence's last value
-	bucketSequences               // length of Key u16, Key, number u64 -> value
-	bucketBalances                // Key, 0, currency -> amount
-	bucketRequests                // request id, tenant, 0, actor -> receipt
-	bucketWindow                  // stamp u64 -> the request keys of that pack
-	bucketBlocks                  // first position u64 -> block of ledger entries of the open segment
-	bucketTiles                   // level u8, index u64 -> up to 256 hashes; of level 0 only the open segment's
-	bucketSegments                // segment u64 -> segmentInfo of a sealed one
-	bucketMeta                    // "meta" -> meta
+	bucketRecords     bucket = iota // Key -> version u64, expires i64, value
+	bucketExpiry                    // expires u64, Key -> nothing
+	bucketCounters                  // Key -> i64
+	bucketLasts                     // Key -> number of the sequence's last value
+	bucketSequences                 // length of Key u16, Key, number u64 -> value
+	bucketBalances                  // Key, 0, currency -> amount
+	bucketRequests                  // request id, tenant, 0, actor -> receipt
+	bucketWindow                    // stamp u64 -> the request keys of that pack
+	bucketBlocks                    // first position u64 -> block of ledger entries of the open segment
+	bucketTiles                     // level u8, index u64 -> up to 256 hashes; of level 0 only the open segment's
+	bucketSegments                  // segment u64 -> segmentInfo of a sealed one
+	bucketMeta                      // "meta" -> meta
+	bucketCheckpoints               // size u64 -> signed checkpoint
 	bucketCount
+
+	// The buckets from here on are made when the first record is put into
+	// them, so that a release which does not know them can open the file of a
+	// cluster that does not use them yet.
+	firstLateBucket = bucketCheckpoints
 )
 
 var bucketNames = [bucketCount]string{
 	"records", "expiry", "counters", "lasts", "sequences", "balances",
 	"requests", "window", "blocks", "tiles", "segments", "head",
+	"checkpoints",
 }
 
 // olderMetaBucket is where the first release, which had no checksums, kept its

@@ -32,6 +32,8 @@ type ledger struct {
 	recent map[bookpi.Hash]uint64 // positions of the entries that are not in a sealed segment
 	sealed []segmentInfo          // by number; the next one is open
 	bySum  map[[32]byte]uint64    // the sealed ones' numbers by SHA-256
+
+	recorded recorded // checkpoints
 }
 
 // openFrom is the position at which the open segment starts.

@@ -6,17 +6,17 @@ package store
 // `go build -tags tamv_next` makes a binary that knows one operation more.
 
 // Version is the newest cluster version that this build applies.
-const Version uint32 = 2
+const Version uint32 = 3
 
 // OpMax raises the counter at Key to Number; one that is as high stays.
-const OpMax OpType = 10
+const OpMax OpType = 11
 
 // Max raises the counter at k to n.
 func Max(k Key, n int64) Op { return Op{Type: OpMax, Key: k, Number: n} }
 
-var operations = append(firstOperations, operation{2, fieldsNumber})
+var operations = append(releasedOperations, operation{3, fieldsNumber})
 
-// nextOp runs the operations of the versions after the first.
+// nextOp runs the operations of the release after this one.
 func (p *packApply) nextOp(op *Op) (refusal, err error) {
 	raw, err := p.read(bucketCounters, string(op.Key))
 	if err == nil && op.Type == OpMax {

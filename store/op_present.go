@@ -3,9 +3,9 @@
 package store
 
 // Version is the newest cluster version that this build applies.
-const Version uint32 = 1
+const Version uint32 = 2
 
-var operations = firstOperations
+var operations = releasedOperations
 
-// nextOp runs the operations of the versions after the first: there are none.
+// nextOp runs the operations of the release after this one: there are none.
 func (*packApply) nextOp(*Op) (refusal, err error) { return nil, nil }

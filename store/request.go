@@ -11,8 +11,13 @@ import (
 
 // requestKey names a request in the idempotency window: the id as its client
 // chose it, within its tenant and actor, so that nobody can occupy another's.
+// A recorded checkpoint has no actor.
 func requestKey(b *Batch) string {
-	return string(b.RequestID[:]) + b.Tenant + separator + b.Evidence[0].Actor
+	actor := ""
+	if len(b.Evidence) > 0 {
+		actor = b.Evidence[0].Actor
+	}
+	return string(b.RequestID[:]) + b.Tenant + separator + actor
 }
 
 // encodeReceipt is what the window keeps of an applied batch.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -77,12 +78,12 @@ func (i *inspection) state(w *pageWalk) error {
 	if roots[olderMetaBucket] != nil && roots[bucketNames[bucketMeta]] == nil {
 		return tap.E("store.open", tap.Unavailable, "this state was written by a release before checksums; it cannot be taken over: start from an empty folder or a newer node's snapshot").WithCode("old_format")
 	}
-	if len(roots) != len(bucketNames) {
-		return w.damage("it has %d buckets instead of %d", len(roots), len(bucketNames))
-	}
 	sums, hasMeta := digest{}, false
 	for b, name := range bucketNames {
 		if roots[name] == nil {
+			if bucket(b) >= firstLateBucket {
+				continue
+			}
 			return w.damage("bucket %q is missing", name)
 		}
 		err := w.nested(roots[name], func(e element) error {
@@ -102,6 +103,10 @@ func (i *inspection) state(w *pageWalk) error {
 					return w.damage("the list of ledger segments is wrong at %d", len(i.segments))
 				}
 				i.segments = append(i.segments, info)
+			case bucketCheckpoints:
+				if cp, err := ReadCheckpoint(value); err != nil || len(e.key) != 8 || cp.Size != readU64(e.key) || cp.Size > i.meta.tree.Size() {
+					return w.damage("a recorded checkpoint is wrong")
+				}
 			}
 			sums.add(e.value)
 			return nil
@@ -111,6 +116,11 @@ func (i *inspection) state(w *pageWalk) error {
 			return err
 		} else if err != nil {
 			i.damage(bad)
+		}
+	}
+	for name := range roots {
+		if !slices.Contains(bucketNames[:], name) { // and its cluster version is one that is known here
+			return w.damage("there is a bucket %q", name)
 		}
 	}
 	if want := i.meta.onDisk.digest; len(i.damages) == 0 && sums != want {
@@ -193,12 +203,42 @@ func (c *scrub) state() (sealed uint64, err error) {
 	if len(found.damages) > 0 {
 		return uint64(len(frozen.sealed)), nil
 	}
-	err = guarded(nil, func() error { return c.openSegment(frozen.tx, &found.meta) })
+	err = guarded(nil, func() error {
+		if err := c.openSegment(frozen.tx, &found.meta); err != nil {
+			return err
+		}
+		return c.checkpoints(frozen.tx)
+	})
 	if errors.As(err, &bad) {
 		c.damage(*bad)
 		err = nil
 	}
 	return uint64(len(found.segments)), err
+}
+
+// checkpoints checks that every recorded checkpoint has the root that the tree
+// has at its size.
+func (c *scrub) checkpoints(tx *bolt.Tx) error {
+	in := tx.Bucket([]byte(bucketNames[bucketCheckpoints]))
+	if in == nil {
+		return nil
+	}
+	return in.ForEach(func(k, raw []byte) error {
+		value, _ := checked(bucketCheckpoints, k, raw)
+		cp, err := ReadCheckpoint(value)
+		if err != nil {
+			return &Damage{DamagedState, 0, "a recorded checkpoint is wrong"}
+		}
+		root, err := bookpi.RootAt(cp.Size, txTiles{tx, c.store})
+		var bad *Damage
+		if errors.As(err, &bad) && bad.Kind == DamagedSegment {
+			return nil // it is found when the segment is read
+		}
+		if err != nil || root != cp.Root {
+			return &Damage{DamagedState, 0, fmt.Sprintf("the recorded checkpoint of size %d is not one of this ledger", cp.Size)}
+		}
+		return nil
+	})
 }
 
 func (s *Store) sealedCount() uint64 {

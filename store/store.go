@@ -46,6 +46,7 @@ type Store struct {
 	pending       int                // bytes of ledger entries not on disk
 	flushErr      error              // of the last flush; nil = it worked
 	flushed       uint64             // applied index that is on disk
+	grown         chan struct{}      // closed when the ledger grows; nil = nobody waits
 	closed        bool
 	stopping      bool // Apply no longer waits for the disk
 
@@ -208,7 +209,7 @@ func read(db *bolt.DB, m *meta, l *ledger) error {
 		return err
 	}
 	return db.Update(func(tx *bolt.Tx) error {
-		for _, name := range bucketNames {
+		for _, name := range bucketNames[:firstLateBucket] {
 			if _, err := tx.CreateBucket([]byte(name)); err != nil {
 				return err
 			}
@@ -229,6 +230,7 @@ func (s *Store) adoptLocked(db *bolt.DB, m meta, l ledger) {
 	s.db, s.meta, s.ledger = db, m, l
 	s.active, s.flushing, s.flushingTiles, s.pending, s.flushErr = newLayer(), nil, nil, 0, nil
 	s.flushed = m.applied
+	s.announceLocked()
 	s.nextExpiry, s.nextWindow = math.MinInt64, math.MinInt64
 }
 
@@ -250,6 +252,9 @@ func (l *ledger) load(tx *bolt.Tx, m *meta) error {
 		return damaged("a ledger of %d entries has %d sealed segments", size, len(l.sealed))
 	}
 	if err := l.loadTail(tx, m); err != nil {
+		return err
+	}
+	if err := l.recorded.load(tx, size); err != nil {
 		return err
 	}
 	for level, n := uint8(0), size; n > 0; level, n = level+1, n/tileWidth {

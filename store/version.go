@@ -18,6 +18,7 @@ const (
 	fieldsValue
 	fieldsNumber
 	fieldsPosting
+	fieldsNumberValue
 )
 
 // operation is what encoding and admission need to know of one.
@@ -26,8 +27,8 @@ type operation struct {
 	fields fields
 }
 
-// firstOperations are those of version 1, by number.
-var firstOperations = []operation{
+// releasedOperations are those of this release, by number.
+var releasedOperations = []operation{
 	OpPut:    {1, fieldsValue},
 	OpCreate: {1, fieldsValue},
 	OpDelete: {1, fieldsNone},
@@ -37,6 +38,8 @@ var firstOperations = []operation{
 	OpCheck:  {1, fieldsNumber},
 	OpExpire: {1, fieldsNumber},
 	OpRaise:  {1, fieldsNumber},
+
+	OpCheckpoint: {2, fieldsNumberValue},
 }
 
 // properties is what the table says of an operation; zero when this release

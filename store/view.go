@@ -174,9 +174,13 @@ func (s *Store) StateHash() ([32]byte, error) {
 	var sum [32]byte
 	err := s.snapshotRead(func(tx *bolt.Tx) error {
 		h := newFieldHash()
-		for _, name := range bucketNames {
+		for b, name := range bucketNames {
 			h.field([]byte(name))
-			err := tx.Bucket([]byte(name)).ForEach(func(k, v []byte) error {
+			in := tx.Bucket([]byte(name))
+			if in == nil && bucket(b) >= firstLateBucket {
+				continue
+			}
+			err := in.ForEach(func(k, v []byte) error {
 				h.field(k)
 				h.field(v)
 				return nil

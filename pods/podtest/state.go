@@ -25,7 +25,7 @@ type State struct {
 	mu        sync.RWMutex // guards all below
 	clock     int64        // microseconds
 	version   uint64
-	cluster   uint32 // cluster version; 0 = 1
+	cluster   uint32 // cluster version
 	records   map[store.Key]item
 	counters  map[store.Key]int64
 	sequences map[store.Key][][]byte
@@ -37,6 +37,8 @@ type State struct {
 	tiles     map[tile][]bookpi.Hash
 	tree      bookpi.Tree
 	head      bookpi.Hash
+	signed    map[uint64][]byte // recorded checkpoints by size; all are kept
+	grown     chan struct{}     // closed when the ledger grows; nil = nobody waits
 }
 
 type item struct {
@@ -80,11 +82,11 @@ var (
 // NewState returns an empty state whose clock stands at [Epoch].
 func NewState() *State {
 	return &State{
-		clock:   Epoch.UnixMicro(),
+		clock: Epoch.UnixMicro(), cluster: store.Version,
 		records: map[store.Key]item{}, counters: map[store.Key]int64{}, sequences: map[store.Key][][]byte{},
 		balances: map[account]store.Amount{}, requests: map[request]kept{},
 		observers: map[string][]func([]store.Change, bool){},
-		positions: map[bookpi.Hash]uint64{}, tiles: map[tile][]bookpi.Hash{},
+		positions: map[bookpi.Hash]uint64{}, tiles: map[tile][]bookpi.Hash{}, signed: map[uint64][]byte{},
 	}
 }
 
@@ -117,11 +119,12 @@ func (s *State) Clock() int64 {
 	return s.clock
 }
 
-// ClusterVersion is the version up to which operations are taken.
+// ClusterVersion is the version up to which operations are taken: that of a
+// cluster whose members all have this release.
 func (s *State) ClusterVersion() uint32 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return max(s.cluster, 1)
+	return s.cluster
 }
 
 // Get returns the record at k.
@@ -225,7 +228,10 @@ func (s *State) Commit(ctx context.Context, b store.Batch) (store.Receipt, error
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	id := request{b.RequestID, b.Tenant, b.Evidence[0].Actor}
+	id := request{id: b.RequestID, tenant: b.Tenant}
+	if len(b.Evidence) > 0 {
+		id.actor = b.Evidence[0].Actor
+	}
 	if first, ok := s.requests[id]; ok {
 		var silent [32]byte
 		if first.fingerprint != b.Fingerprint && first.fingerprint != silent && b.Fingerprint != silent {
@@ -238,6 +244,7 @@ func (s *State) Commit(ctx context.Context, b store.Batch) (store.Receipt, error
 	var appended []uint64
 	changes := s.expire()
 	expired, undo := len(changes), s.copy()
+	known := false
 	for _, op := range b.Ops {
 		number, change, err := s.apply(op)
 		if err != nil {
@@ -246,7 +253,10 @@ func (s *State) Commit(ctx context.Context, b store.Batch) (store.Receipt, error
 			s.notify(changes[:expired])
 			return store.Receipt{}, err
 		}
-		if number != 0 {
+		switch {
+		case number != 0 && op.Type == store.OpCheckpoint:
+			known = true
+		case number != 0:
 			appended = append(appended, number)
 		}
 		if change.Key != "" {
@@ -255,7 +265,7 @@ func (s *State) Commit(ctx context.Context, b store.Batch) (store.Receipt, error
 		}
 	}
 	receipt := s.record(b)
-	receipt.Appended = appended
+	receipt.Appended, receipt.Duplicate = appended, known
 	s.requests[id] = kept{b.Fingerprint, receipt}
 	s.notify(changes)
 	return receipt, nil
@@ -284,8 +294,8 @@ func (s *State) expire() []store.Change {
 	return changes
 }
 
-// apply runs one operation. It returns the number given to a sequence's value
-// and what observers shall know.
+// apply runs one operation. It returns the number given to a sequence's value,
+// or 1 for a checkpoint that stands already, and what observers shall know.
 func (s *State) apply(op store.Op) (number uint64, change store.Change, err error) {
 	old, exists := s.live(op.Key)
 	switch op.Type {
@@ -322,10 +332,12 @@ func (s *State) apply(op store.Op) (number uint64, change store.Change, err erro
 	case store.OpPost:
 		a := account{op.Key, op.Currency}
 		s.balances[a] = s.balances[a].Plus(op.Amount)
+	case store.OpCheckpoint:
+		number, err = s.checkpoint(uint64(op.Number), op.Value)
 	case store.OpRaise:
 		s.cluster = max(s.cluster, uint32(op.Number))
 	}
-	return number, change, nil
+	return number, change, err
 }
 
 func (s *State) notify(changes []store.Change) {
