@@ -29,12 +29,14 @@ const bundleMagic = "tamv-evidence-bundle/1"
 //	hash <leaf hash, 64 hex digits>
 //	record <the encoded entry, base64>
 //	payload <the payload, base64>
+//	opening <the record key, base64>    if the payload is sealed and is to be readable
 //	proof <one hash, base64>            as many lines as the proof has hashes
 //
 //	entry ...
 //
 // The payload line is "payload" alone for a payload of no bytes and "payload -" for
-// one that is withheld. Each entry ends with an empty line, the last one too.
+// one that is withheld. The opening line discloses the key of one sealed payload, which
+// opens that payload and no other (see [OpenSealed]). Each entry ends with an empty line, the last one too.
 // Positions ascend. Base64 is standard, padded, canonical.
 //
 // Text, because damage must be pinned on one entry: a changed length field makes
@@ -56,6 +58,8 @@ type Item struct {
 	Payload    []byte // what the entry's PayloadDigest is of, if HasPayload
 	HasPayload bool   // false if the payload is withheld
 	Proof      []Hash // inclusion proof for Position in the checkpoint's tree
+
+	Opening *[32]byte // record key of a sealed payload; nil to leave it sealed
 }
 
 // Encode returns the bundle's file. It checks nothing: a bundle with no items, over a
@@ -93,6 +97,10 @@ func (it *Item) append(out []byte) []byte {
 	case len(it.Payload) > 0:
 		out = append(out, ' ')
 		out = base64.StdEncoding.AppendEncode(out, it.Payload)
+	}
+	if it.Opening != nil {
+		out = append(out, "\nopening "...)
+		out = base64.StdEncoding.AppendEncode(out, it.Opening[:])
 	}
 	for i := range it.Proof {
 		out = append(out, "\nproof "...)
@@ -223,8 +231,17 @@ func (s *bundleScanner) next() (it Item, stated Hash, err error) {
 		return fail(PartPayload, "the payload line is malformed or too long")
 	}
 
-	for {
+	line, ok = s.line()
+	if key64, has := bytes.CutPrefix(line, []byte("opening ")); has {
+		key, err := decodeLimited(key64, len(it.Opening))
+		if err != nil || len(key) != len(it.Opening) || !it.HasPayload {
+			return fail(PartOpening, "the opening is malformed, or of a payload that is withheld")
+		}
+		it.Opening = (*[32]byte)(key)
 		line, ok = s.line()
+	}
+
+	for ; ; line, ok = s.line() {
 		if ok && len(line) == 0 {
 			return it, stated, nil
 		}

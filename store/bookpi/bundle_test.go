@@ -30,8 +30,11 @@ func TestBundleRoundTrip(t *testing.T) {
 	}
 	first, _ := ParseEntry(l.entries[0])
 	last, _ := ParseEntry(l.entries[299])
-	want := Report{testOrigin, 300, l.tree.Root(), 6, 5, first.Timestamp, last.Timestamp}
-	if report != want {
+	want := Report{
+		Origin: testOrigin, Size: 300, Root: l.tree.Root(), Entries: 6, Payloads: 5,
+		FirstTimestamp: first.Timestamp, LastTimestamp: last.Timestamp,
+	}
+	if !reflect.DeepEqual(report, want) {
 		t.Errorf("report %v, want %v", report, want)
 	}
 }

@@ -44,6 +44,7 @@ func (e *FieldError) Unwrap() error { return ErrEntry }
 const (
 	PartEntry      = "entry"      // the entry's own bytes
 	PartPayload    = "payload"    // the payload, against the digest in the entry
+	PartOpening    = "opening"    // the key that opens a sealed payload
 	PartProof      = "proof"      // the inclusion proof, or the position it is for
 	PartChain      = "chain"      // the link to the entry before
 	PartCheckpoint = "checkpoint" // the signed summary

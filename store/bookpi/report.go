@@ -1,7 +1,5 @@
 package bookpi
 
-import "golang.org/x/mod/sumdb/note"
-
 // Report says what a verified bundle proves.
 type Report struct {
 	Origin         string // the log that signed
@@ -11,12 +9,16 @@ type Report struct {
 	Payloads       int    // entries whose payload is present and matches; the others are withheld
 	FirstTimestamp int64  // of the first entry in the bundle, microseconds since the Unix epoch
 	LastTimestamp  int64  // of the last entry in the bundle
+
+	Openings   int           // payloads that are sealed and that the bundle opens
+	CosignedBy []Cosignature // witnesses of the policy; nil without one
+	Quorum     string        // what the policy calls the quorum that was reached; empty without one
 }
 
 // VerifyBundle checks a bundle's file offline against the log's public key: its form,
 // the checkpoint's signature, that each entry is in the signed tree at its position,
-// that each payload present is the one its entry commits to, and that entries at
-// neighbouring positions are linked. Entries are checked in the order of the file and
+// that each payload present is the one its entry commits to, that each opening opens
+// its payload, and that entries at neighbouring positions are linked. Entries are checked in the order of the file and
 // the first damage is reported.
 //
 // The error is a [*BrokenError], which names the entry for damage anywhere in its
@@ -27,14 +29,41 @@ func VerifyBundle(data []byte, verifierKey string) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
+	return verifyBundle(data, func(checkpoint []byte) (Checkpoint, []Cosignature, error) {
+		cp, err := openCheckpoint(checkpoint, v)
+		return cp, nil, err
+	})
+}
+
+// VerifyBundleWithPolicy is [VerifyBundle] against a policy: the checkpoint must be
+// one that [VerifyCheckpoint] accepts, and the report names its cosigners. The error
+// wraps [ErrQuorum] if only cosignatures are missing, and [ErrPolicy] if the policy is
+// unusable.
+func VerifyBundleWithPolicy(data []byte, p Policy) (Report, error) {
+	if err := p.Check(); err != nil {
+		return Report{}, err
+	}
+	report, err := verifyBundle(data, func(checkpoint []byte) (Checkpoint, []Cosignature, error) {
+		return VerifyCheckpoint(checkpoint, p)
+	})
+	if err != nil {
+		return Report{}, err
+	}
+	report.Quorum = p.Quorum
+	return report, nil
+}
+
+// verifyBundle checks a bundle whose checkpoint open believes.
+func verifyBundle(data []byte, open func(checkpoint []byte) (Checkpoint, []Cosignature, error)) (Report, error) {
 	s, err := newBundleScanner(data)
 	if err != nil {
 		return Report{}, err
 	}
-	verifier, err := newBundleVerifier(s.checkpoint, v)
+	cp, by, err := open(s.checkpoint)
 	if err != nil {
-		return Report{}, err
+		return Report{}, broken(PartCheckpoint, err.Error(), err)
 	}
+	verifier := bundleVerifier{report: Report{Origin: cp.Origin, Size: cp.Size, Root: cp.Root, CosignedBy: by}}
 	for s.more() {
 		it, stated, err := s.next()
 		if err != nil {
@@ -57,14 +86,6 @@ type bundleVerifier struct {
 	lastLeaf     Hash
 }
 
-func newBundleVerifier(checkpoint []byte, v note.Verifier) (*bundleVerifier, error) {
-	cp, err := openCheckpoint(checkpoint, v)
-	if err != nil {
-		return nil, broken(PartCheckpoint, err.Error(), err)
-	}
-	return &bundleVerifier{report: Report{Origin: cp.Origin, Size: cp.Size, Root: cp.Root}}, nil
-}
-
 // add checks one entry. Inclusion comes before payload and chain: once the entry is
 // known to be the log's, a mismatch is the other side's fault.
 func (v *bundleVerifier) add(it *Item, stated Hash) error {
@@ -84,6 +105,12 @@ func (v *bundleVerifier) add(it *Item, stated Hash) error {
 	}
 	if it.HasPayload && PayloadDigest(it.Payload) != entry.PayloadDigest {
 		return brokenAt(it.Position, PartPayload, "the payload is not the one the entry commits to", nil)
+	}
+	if it.Opening != nil {
+		if _, err := OpenSealed(it.Payload, *it.Opening); err != nil {
+			return brokenAt(it.Position, PartOpening, "it does not open the payload", err)
+		}
+		v.report.Openings++
 	}
 	if err := v.link(it.Position, entry.Previous); err != nil {
 		return err
