@@ -21,7 +21,9 @@ type attempt struct {
 // tally is how often a kind of attempt happened; times in microseconds.
 type tally struct{ count, first, last int64 }
 
-// attempts counts successes and failures until the recorder takes them.
+// attempts counts successes and failures until the recorder takes them. What a
+// blocked address sends is counted with the successes, which are written less
+// often: that it is blocked has been told.
 type attempts struct {
 	mu        sync.Mutex
 	successes map[attempt]tally // guarded by mu
@@ -36,7 +38,7 @@ func (a *attempts) note(c claim, outcome string, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	rows := a.failures
-	if outcome == codeOK {
+	if outcome == codeOK || outcome == codeBlocked {
 		rows = a.successes
 	}
 	kind := attempt{claim: c, outcome: outcome}
@@ -47,7 +49,7 @@ func (a *attempts) note(c claim, outcome string, now time.Time) {
 		kind.tenant, kind.identity = strings.Clone(c.tenant), strings.Clone(c.identity)
 		if len(rows) >= maxRows {
 			kind = attempt{claim: unclaimed(netip.Addr{}), outcome: outcome, others: true}
-			if outcome != codeOK {
+			if outcome != codeOK && outcome != codeBlocked {
 				kind.outcome = "other"
 			}
 			t = rows[kind]

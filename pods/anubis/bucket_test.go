@@ -37,8 +37,9 @@ func TestBucketsBounded(t *testing.T) {
 		b.take(random.IntN(64), time.Unix(1, 0))
 	}
 	n := 0
-	for e := b.ring.next; e != &b.ring; e = e.next {
-		if b.table[e.key] != e || e.next.prev != e {
+	r := b.table
+	for e := r.ring.next; e != &r.ring; e = e.next {
+		if r.table[e.key] != e || e.next.prev != e {
 			t.Fatal("the ring is broken")
 		}
 		n++

@@ -49,7 +49,7 @@ func (d *Directory) ObserveChanges(changes []store.Change, reset bool) {
 		clear(d.byKeyID)
 		clear(d.tenants)
 		if d.view != nil {
-			loaded, _ := identitiesIn(d.view)
+			loaded, _ := recordsIn(d.view, SpaceIdentity)
 			changes = append(loaded, changes...)
 		}
 	}
@@ -87,7 +87,7 @@ func (d *Directory) replace(c store.Change) {
 
 // Load reads the identities of all tenants, and remembers the view for a reset.
 func (d *Directory) Load(v store.View) error {
-	loaded, err := identitiesIn(v)
+	loaded, err := recordsIn(v, SpaceIdentity)
 	if err != nil {
 		return tap.Wrap("anubis.load", tap.Internal, err, "the identities cannot be read")
 	}
@@ -98,9 +98,9 @@ func (d *Directory) Load(v store.View) error {
 	return nil
 }
 
-// identitiesIn reads the identities of all tenants. It finds the tenants by
+// recordsIn reads the records of a space in all tenants. It finds the tenants by
 // jumping from the first record of one to the first record of the next.
-func identitiesIn(v store.View) (found []store.Change, err error) {
+func recordsIn(v store.View, space string) (found []store.Change, err error) {
 	for next := store.Key(""); ; {
 		tenant := ""
 		if err := v.Scan("", next, func(i store.Item) bool {
@@ -112,7 +112,7 @@ func identitiesIn(v store.View) (found []store.Change, err error) {
 		if tenant == "" {
 			return found, nil
 		}
-		err := v.Scan(store.K(tenant, SpaceIdentity).Prefix(), "", func(i store.Item) bool {
+		err := v.Scan(store.K(tenant, space).Prefix(), "", func(i store.Item) bool {
 			found = append(found, store.Change{Key: i.Key, Value: i.Value, Version: i.Version})
 			return true
 		})

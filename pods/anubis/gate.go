@@ -25,6 +25,7 @@ const (
 	codeRateAddress     = "rate_address"
 	codeNoncesFull      = "nonces_full"
 	codeHandshake       = "handshake"
+	codeBlocked         = "blocked"
 )
 
 // Limits bound what one caller may ask and what the gate remembers.
@@ -59,6 +60,12 @@ type Config struct {
 	// before; nil where there is only one. Somebody whom this node does not
 	// know may have been enrolled at another a moment ago.
 	Fresh func(context.Context) error
+	// Watchlist has the policy of alerts and the blocked addresses; nil = the
+	// gate looks for no patterns and blocks nobody.
+	Watchlist *Watchlist
+	// Exempt says which addresses, besides loopback, are never blocked: those of
+	// the site's members. It must be quick; nil = none.
+	Exempt func(netip.Addr) bool
 }
 
 // Gate decides who speaks. It is a [pods.Gate], and the authenticator of TAP
@@ -74,9 +81,14 @@ type Gate struct {
 	nonces     *nonces
 	sessions   *sessions
 	attempts   *attempts
+	pleas      *buckets[netip.Addr] // looks at requests from blocked addresses
+	sentry     *sentry              // nil = no alerts
 	recorder   *recorder
 	metrics    *metrics
 }
+
+// pleaRate is how often somebody at a blocked address may ask to be let in again.
+var pleaRate = Rate{PerSecond: 0.5, Burst: 5}
 
 // New joins the parts. Somebody must run [Gate.Run], which writes what the gate
 // counts.
@@ -92,9 +104,15 @@ func New(c Config) *Gate {
 		nonces:     newNonces(c.Limits.Nonces),
 		sessions:   newSessions(),
 		attempts:   newAttempts(),
+		pleas:      newBuckets[netip.Addr](pleaRate, maxTraces),
 	}
 	g.recorder = &recorder{writer: c.Writer, log: c.Log}
 	g.metrics = newMetrics(g)
+	if c.Watchlist != nil {
+		g.sentry = newSentry(c.Watchlist, c.Exempt, g.metrics)
+		c.Watchlist.onLift(g.sentry.lifted)
+		g.metrics.watch(c.Watchlist, c.Now)
+	}
 	return g
 }
 
@@ -155,6 +173,11 @@ func (g *Gate) catchUp(ctx context.Context, refusal error) bool {
 }
 
 func (g *Gate) admit(r *tap.Request, row *pods.Row, now time.Time, c *claim) (*pods.Admission, error) {
+	if r.Session == nil {
+		if err := g.checkBlocked(r.Remote, now); err != nil && !g.mayPlead(r, row, now) {
+			return nil, err
+		}
+	}
 	if err := g.checkAddress(r.Remote, now); err != nil {
 		return nil, err
 	}
@@ -333,6 +356,9 @@ func (g *Gate) refused(c claim, err error, now time.Time) error {
 	e := tap.AsError(err)
 	if e.Kind == tap.Unauthenticated || e.Kind == tap.Forbidden {
 		g.failures.take(network(c.remote), now)
+	}
+	if g.sentry != nil {
+		g.sentry.failed(c, e.StableCode(), g.directory.lookup(tap.JoinKeyID(c.tenant, c.identity)), now)
 	}
 	g.note(c, e.StableCode(), now)
 	return err

@@ -13,20 +13,22 @@ import (
 
 const podName = "anubis"
 
-// Pod serves the routes below /v1/identities. It keeps nothing: what it reads
-// comes from the call's view, and revocations reach the gate through the
-// [Directory].
-type Pod struct{}
+// Pod serves the routes below /v1/identities and /v1/security. It keeps nothing:
+// what it reads comes from the call's view, revocations reach the gate through
+// the [Directory], blocks and the policy through the [Watchlist].
+type Pod struct {
+	Tenant string // the site's own, as of the Watchlist; empty = tap.DefaultTenant
+}
 
 // Manifest says what the pod serves and to whom.
-func (Pod) Manifest() pods.Manifest {
+func (p Pod) Manifest() pods.Manifest {
 	return pods.Manifest{
 		Name: podName,
 		Summary: tap.Text{
-			EN: "Identities: who may sign requests, with which roles.",
-			ES: "Identidades: quién puede firmar solicitudes y con qué roles.",
+			EN: "Identities: who may sign requests, with which roles. Security alerts and blocked addresses.",
+			ES: "Identidades: quién puede firmar solicitudes y con qué roles. Alertas de seguridad y direcciones bloqueadas.",
 		},
-		Routes: []pods.Route{
+		Routes: append([]pods.Route{
 			{
 				Method: "POST", Pattern: "/v1/identities", Roles: []tap.Role{tap.Operator}, BodyLimit: 4096,
 				Summary: "Enrol an identity.",
@@ -56,7 +58,7 @@ func (Pod) Manifest() pods.Manifest {
 				Summary: "Revoke an identity for good.",
 				Body:    revokeSchema, Reply: revokeReplySchema, Run: revoke,
 			},
-		},
+		}, p.securityRoutes()...),
 	}
 }
 

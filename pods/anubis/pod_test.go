@@ -27,12 +27,19 @@ func TestConform(t *testing.T) {
 	s := newSite(t)
 	s.enrol("main", "boss", tap.Operator)
 	boss := podtest.Who("boss", tap.Operator)
+	id := s.alarmed()
 	podtest.Conform(t, s.state, Pod{}, []podtest.Request{
 		{As: boss, Method: "POST", Target: "/v1/identities", Body: enrolment("ana", tap.Citizen)},
 		{As: boss, Method: "GET", Target: "/v1/identities?limit=1&after=ana"},
 		{As: boss, Method: "GET", Target: "/v1/identities/me"},
 		{As: boss, Method: "GET", Target: "/v1/identities/ana"},
 		{As: boss, Method: "POST", Target: "/v1/identities/ana/revoke", Body: revokeRequest{"left"}},
+		{As: boss, Method: "GET", Target: "/v1/security/alerts?limit=1&state=open"},
+		{As: boss, Method: "POST", Target: "/v1/security/alerts/" + id + "/acknowledgement"},
+		{As: boss, Method: "GET", Target: "/v1/security/blocks?limit=1"},
+		{As: boss, Method: "DELETE", Target: "/v1/security/blocks/203.0.113.9"},
+		{As: boss, Method: "PUT", Target: "/v1/security/policy", Body: DefaultPolicy()},
+		{As: boss, Method: "GET", Target: "/v1/security/policy"},
 	})
 }
 

@@ -132,12 +132,14 @@ func TestPropertyCommandsAuthenticated(t *testing.T) {
 		s := newSite(t)
 		keyID := s.enrol("main", "all", tap.Roles()...)
 		s.enrol("main", "other", tap.Operator)
+		alert := s.alarmed()
 		rows := slices.DeleteFunc(slices.Clone(s.table.Rows()), func(r pods.Row) bool { return slices.Contains(r.Roles, tap.Anyone) })
 		target := rapid.SampledFrom(rows).Draw(rt, "row")
-		path := strings.NewReplacer("{name}", "other", "{ticket}", "t-1").Replace(target.Pattern)
+		path := strings.NewReplacer("{name}", "other", "{ticket}", "t-1", "{id}", alert, "{address}", "203.0.113.9").Replace(target.Pattern)
 		bodies := map[string]any{
 			"/v1/identities":              map[string]any{"name": "new", "publicKey": []byte(public(keyOf("new"))), "roles": []string{"citizen"}},
 			"/v1/identities/other/revoke": map[string]string{"reason": "test"},
+			"/v1/security/policy":         DefaultPolicy(),
 		}
 		var body any
 		if target.Body != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -64,6 +65,12 @@ func (g *Gate) flush(ctx context.Context, all bool) error {
 	// through: that is what bounds the memory.
 	if err := r.send(ctx); err != nil {
 		return err
+	}
+	if g.sentry != nil {
+		alarms := g.sentry.take()
+		r.raised(alarms)
+		r.pending = append(r.pending, alarmBatches(alarms, g.view.Clock())...)
+		g.sentry.watchlist.forget(g.now())
 	}
 	for _, rows := range g.attempts.take(all) {
 		r.alert(rows)
@@ -130,11 +137,15 @@ func attemptBatches(rows map[attempt]tally) []store.Batch {
 
 // place is where a kind of attempt came from, for the ledger.
 func (a attempt) place() string {
-	switch {
-	case a.others:
+	if a.others {
 		return "others"
-	case !a.remote.IsValid():
+	}
+	return placeOf(a.remote)
+}
+
+func placeOf(remote netip.Addr) string {
+	if !remote.IsValid() {
 		return "unknown"
 	}
-	return a.remote.Unmap().String()
+	return remote.Unmap().String()
 }

@@ -71,6 +71,9 @@ func (g *Gate) Key(ctx context.Context, keyID string, remote netip.Addr, _ strin
 }
 
 func (g *Gate) handshake(keyID string, now time.Time, c *claim) (*standing, error) {
+	if err := g.checkBlocked(c.remote, now); err != nil {
+		return nil, err
+	}
 	if err := g.checkAddress(c.remote, now); err != nil {
 		return nil, err
 	}

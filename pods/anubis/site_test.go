@@ -27,6 +27,7 @@ type site struct {
 	t         testing.TB
 	state     *podtest.State
 	directory *Directory
+	watchlist *Watchlist
 	gate      *Gate
 	server    *pods.Server
 	table     *pods.Table
@@ -43,13 +44,17 @@ type fatalf interface{ Fatalf(string, ...any) }
 
 func newSite(t testing.TB, change ...func(*Config)) *site {
 	s := &site{
-		t: t, state: podtest.NewState(), directory: NewDirectory(),
+		t: t, state: podtest.NewState(), directory: NewDirectory(), watchlist: NewWatchlist("main"),
 		keys: map[string]ed25519.PrivateKey{}, now: podtest.Epoch,
 	}
 	s.state.Observe(SpaceIdentity, s.directory.ObserveChanges)
+	for _, space := range []string{SpaceAlert, SpaceBlocked, SpaceSecurity} {
+		s.state.Observe(space, s.watchlist.ObserveChanges)
+	}
 	c := Config{
 		Directory: s.directory, View: s.state, Writer: s.state, Now: s.Now,
 		Log: slog.New(slog.NewTextHandler(&s.log, nil)), Limits: DefaultLimits(),
+		Watchlist: s.watchlist,
 	}
 	for _, f := range change {
 		f(&c)
