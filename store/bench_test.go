@@ -2,7 +2,10 @@ package store
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"syscall"
 	"testing"
+	"time"
 
 	"tamv.internal/tamv/store/bookpi"
 )
@@ -88,13 +91,6 @@ func BenchmarkReadMillionEntries(b *testing.B) {
 			}
 		}
 	})
-	b.Run("proof", func(b *testing.B) {
-		for i := range b.N {
-			if _, err := bookpi.InclusionProof(size, at(i), m); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
 	b.Run("find", func(b *testing.B) {
 		r, err := m.Record(size / 2)
 		if err != nil {
@@ -107,6 +103,71 @@ func BenchmarkReadMillionEntries(b *testing.B) {
 			}
 		}
 	})
+}
+
+// BenchmarkInclusionProof makes proofs for entries all over a ledger of a
+// million, in the tree of its last size: first with nothing in memory, then
+// with what the proofs before have left there.
+func BenchmarkInclusionProof(b *testing.B) {
+	m := open(b, filled(b, manyEntries+37*64*16))
+	size, root := m.Size()
+	random := rand.New(rand.NewPCG(1, 2))
+	prove := func(b *testing.B, position func() uint64) {
+		b.ReportAllocs()
+		begin := cpuTime()
+		for range b.N {
+			if _, err := bookpi.InclusionProof(size, position(), m); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(b.N)/(cpuTime()-begin).Seconds(), "proofs/cpu-s")
+	}
+	anywhere := func() uint64 { return random.Uint64N(size) }
+	for range 100 {
+		position := anywhere()
+		r, err := m.Record(position)
+		if err != nil {
+			b.Fatal(err)
+		}
+		proof, err := bookpi.InclusionProof(size, position, m)
+		if err != nil || bookpi.VerifyInclusion(bookpi.LeafHash(r.Entry), position, size, proof, root) != nil {
+			b.Fatal(position, err)
+		}
+	}
+	m.folds.Store(newFoldCache(1 << 20)) // the upper levels, and a few of the leaf tiles
+	b.Run("cold", func(b *testing.B) { prove(b, anywhere) })
+	m.folds.Store(newFoldCache(foldBytes))
+	for position := uint64(0); position < size; position += tileWidth {
+		if _, err := bookpi.InclusionProof(size, position, m); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.Run("warm", func(b *testing.B) {
+		prove(b, anywhere)
+		b.ReportMetric(float64(m.folds.Load().bytes)/(1<<20), "MiB")
+	})
+	b.Run("newest", func(b *testing.B) { prove(b, func() uint64 { return size - 1 - random.Uint64N(100) }) })
+}
+
+func BenchmarkConsistencyProof(b *testing.B) {
+	m := open(b, filled(b, manyEntries+37*64*16))
+	size, _ := m.Size()
+	random := rand.New(rand.NewPCG(1, 2))
+	b.ReportAllocs()
+	begin := cpuTime()
+	for b.Loop() {
+		if _, err := bookpi.ConsistencyProof(random.Uint64N(size), size, m); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)/(cpuTime()-begin).Seconds(), "proofs/cpu-s")
+}
+
+// cpuTime is what this process has used of the processors.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func BenchmarkScrubMillionEntries(b *testing.B) {

@@ -284,6 +284,16 @@ func (s *segmentFile) block(entry uint32) ([]Record, error) {
 // tile returns the hashes of a leaf tile of the segment.
 func (s *segmentFile) tile(i uint64) ([]byte, error) { return s.read(s.leaves[i]) }
 
+// leafGroup returns some hashes of a leaf tile. Their checksum is that of the
+// whole tile, so the caller has to check them in another way.
+func (s *segmentFile) leafGroup(tile uint64, first, n int) ([]byte, error) {
+	b := make([]byte, n*bookpi.HashSize)
+	if _, err := s.file.ReadAt(b, s.leaves[tile].offset+int64(first*bookpi.HashSize)); err != nil {
+		return nil, damagedSegment(s.number, "in leaf tile %d: %v", tile, err)
+	}
+	return b, nil
+}
+
 // find returns the number of the entry with this leaf hash. Prefixes can
 // collide, so every candidate is compared with the whole hash in its tile.
 func (s *segmentFile) find(leaf bookpi.Hash) (entry uint32, ok bool, err error) {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -34,6 +35,7 @@ type Store struct {
 	path      string // of the database file
 	segments  *segments
 	observers map[string][]Observer // by space; fixed after Open
+	folds     atomic.Pointer[foldCache]
 
 	mu            sync.RWMutex // guards what follows up to the blank line
 	room          *sync.Cond   // on mu: the flusher made room, or gave up
@@ -230,6 +232,7 @@ func (s *Store) adoptLocked(db *bolt.DB, m meta, l ledger) {
 	s.db, s.meta, s.ledger = db, m, l
 	s.active, s.flushing, s.flushingTiles, s.pending, s.flushErr = newLayer(), nil, nil, 0, nil
 	s.flushed = m.applied
+	s.folds.Store(newFoldCache(foldBytes)) // it may be another history
 	s.announceLocked()
 	s.nextExpiry, s.nextWindow = math.MinInt64, math.MinInt64
 }

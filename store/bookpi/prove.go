@@ -13,6 +13,20 @@ type TileReader interface {
 	Tile(level uint8, index uint64) ([]Hash, error)
 }
 
+// SubtreeReader is a [TileReader] that remembers what the hashes of its tiles fold
+// to. [RootAt], [InclusionProof] and [ConsistencyProof] ask it instead of folding up
+// to 247 hashes for every tile that a proof passes through.
+type SubtreeReader interface {
+	TileReader
+	// Subtree returns the root of the index-th complete subtree of 2^height leaves.
+	// The error wraps [ErrTile] if the tiles do not have all of it.
+	Subtree(height int, index uint64) (Hash, error)
+	// Siblings appends the path of a leaf within the complete subtree of 2^height
+	// leaves that holds it: the roots of the siblings of the subtrees of 1, 2, 4 up
+	// to 2^(height-1) leaves on the way. Errors as Subtree.
+	Siblings(path []Hash, leaf uint64, height int) ([]Hash, error)
+}
+
 // RootAt returns the root the tree had when it held size leaves. It returns
 // [ErrRange] beyond [MaxSize], [ErrTile] if the tiles do not reach that far, or the
 // reader's error.
@@ -23,7 +37,7 @@ func RootAt(size uint64, r TileReader) (Hash, error) {
 	if size == 0 {
 		return emptyRoot(), nil
 	}
-	p := prover{reader: r}
+	p := newProver(r, 0)
 	root := p.subtree(0, size)
 	return root, p.err
 }
@@ -35,7 +49,7 @@ func InclusionProof(size, index uint64, r TileReader) ([]Hash, error) {
 	if size > MaxSize || index >= size {
 		return nil, fmt.Errorf("%w: entry %d in a tree of %d", ErrRange, index, size)
 	}
-	p := prover{reader: r}
+	p := newProver(r, size)
 	p.path(index, 0, size)
 	return p.result()
 }
@@ -51,7 +65,7 @@ func ConsistencyProof(oldSize, newSize uint64, r TileReader) ([]Hash, error) {
 	if oldSize == 0 || oldSize == newSize {
 		return nil, nil
 	}
-	p := prover{reader: r}
+	p := newProver(r, newSize)
 	p.subproof(oldSize, 0, newSize, true)
 	return p.result()
 }
@@ -60,7 +74,8 @@ func ConsistencyProof(oldSize, newSize uint64, r TileReader) ([]Hash, error) {
 // read like the RFC's definitions, and each tile it has read.
 type prover struct {
 	reader TileReader
-	tiles  []readTile // a proof needs a handful: searching beats a map
+	folded SubtreeReader // the reader, if it is one; nil otherwise
+	tiles  []readTile    // a proof needs a handful: searching beats a map
 	proof  []Hash
 	err    error
 }
@@ -69,6 +84,12 @@ type readTile struct {
 	level  uint8
 	index  uint64
 	hashes []Hash
+}
+
+// newProver makes room for a proof in a tree of size leaves.
+func newProver(r TileReader, size uint64) prover {
+	folded, _ := r.(SubtreeReader)
+	return prover{reader: r, folded: folded, proof: make([]Hash, 0, bits.Len64(size))}
 }
 
 func (p *prover) result() ([]Hash, error) {
@@ -80,6 +101,12 @@ func (p *prover) result() ([]Hash, error) {
 
 // path is PATH(index, D[first:first+n]).
 func (p *prover) path(index, first, n uint64) {
+	if p.folded != nil && bits.OnesCount64(n) == 1 {
+		if p.err == nil {
+			p.proof, p.err = p.folded.Siblings(p.proof, index, bits.TrailingZeros64(n))
+		}
+		return
+	}
 	if n == 1 {
 		return
 	}
@@ -128,6 +155,14 @@ func (p *prover) subtree(first, n uint64) Hash {
 // complete returns the root of the index-th complete subtree of 2^level leaves,
 // folded from the 2^(level mod 8) hashes that the tile level below stores of it.
 func (p *prover) complete(level int, index uint64) Hash {
+	if p.folded != nil {
+		if p.err != nil {
+			return Hash{}
+		}
+		root, err := p.folded.Subtree(level, index)
+		p.err = err
+		return root
+	}
 	inTile := level % TileHeight
 	width := 1 << inTile
 	start := index << inTile
