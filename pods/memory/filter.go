@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tamv.internal/tamv/tap"
+	"tamv.internal/tamv/vector"
 )
 
 // filter says which documents a search is about. Its zero value lets all
@@ -49,6 +50,12 @@ func parseSpan(from, to string) (span, error) {
 	return s, nil
 }
 
+// empty says that no time is within.
+func (s span) empty() bool { return s.from >= s.to }
+
+// always is the span without bounds.
+var always = span{distantPast, distantFuture}
+
 // accepts is a filter that has been read.
 type accepts struct {
 	kind             string
@@ -64,37 +71,98 @@ func (f *filter) compile() (a accepts, err error) {
 	if a.updated, err = parseSpan(f.UpdatedFrom, f.UpdatedTo); err != nil {
 		return a, err
 	}
-	always := span{distantPast, distantFuture}
 	a.kind, a.pairs = f.Type, hashPairs(f.Metadata)
 	a.others = len(a.pairs) > 0 || a.created != always || a.updated != always
 	return a, nil
 }
 
-// on is the filter for one tenant: the number of its type, 0 for any, and what
-// else decides about a document, nil for nothing. Not ok = no document passes.
-func (a *accepts) on(t *index) (kind uint16, accept func(*entry) bool, ok bool) {
+// rule is a filter for one tenant.
+type rule struct {
+	kind    uint16   // of the tenant; 0 = any
+	pairs   []uint64 // all of these
+	updated span
+	accept  func(*entry) bool // what decides beside the kind; nil = nothing
+}
+
+// on is the filter for one tenant. Not ok = no document passes.
+func (a *accepts) on(t *index) (r rule, ok bool) {
+	r.updated, r.pairs = always, a.pairs
 	if a.kind != "" {
-		if kind, ok = t.kinds[a.kind]; !ok {
-			return 0, nil, false
+		if r.kind, ok = t.kinds[a.kind]; !ok {
+			return r, false
 		}
 	}
-	pairs := a.pairs
-	if kind == manyKinds {
-		pairs = append(slices.Clip(pairs), hashPair("", a.kind))
-	} else if !a.others {
-		return kind, nil, true
+	if r.kind == manyKinds {
+		r.pairs = append(slices.Clip(r.pairs), hashPair("", a.kind))
 	}
-	return kind, func(e *entry) bool {
-		if !a.created.holds(e.created) || !a.updated.holds(e.updated) {
+	if !a.others && r.kind != manyKinds {
+		return r, true
+	}
+	created := always
+	if a.others {
+		created, r.updated = a.created, a.updated
+	}
+	if created.empty() || r.updated.empty() {
+		return r, false
+	}
+	r.accept = func(e *entry) bool {
+		if !created.holds(e.created) || !r.updated.holds(e.updated) {
 			return false
 		}
-		for _, p := range pairs {
+		for _, p := range r.pairs {
 			if _, found := slices.BinarySearch(e.pairs, p); !found {
 				return false
 			}
 		}
 		return true
-	}, true
+	}
+	return r, true
+}
+
+func (r *rule) passes(e *entry) bool {
+	return (r.kind == 0 || e.kind == r.kind) && (r.accept == nil || r.accept(e))
+}
+
+// among is the rows of the documents that pass, ascending, unless there are more
+// than most. With pairs it looks at the documents that have the rarest, else at
+// all.
+func (r *rule) among(t *index, v *vectors, most int) (rows []uint32, ok bool) {
+	take := func(number uint32) bool {
+		e := &t.entries[number]
+		if e.id == "" || e.stale || e.space != v.space || !r.passes(e) {
+			return true
+		}
+		if row := rowOf(v.rows, number); row != vector.NoRow {
+			rows = append(rows, row)
+		}
+		return len(rows) <= most
+	}
+	if len(r.pairs) == 0 {
+		for number := range t.entries {
+			if !take(uint32(number)) {
+				return nil, false
+			}
+		}
+	} else {
+		list := t.pairs[r.pairs[0]]
+		for _, p := range r.pairs[1:] {
+			if other := t.pairs[p]; other == nil || list == nil || other.count < list.count {
+				list = other
+			}
+		}
+		if list == nil {
+			return nil, true
+		}
+		for _, block := range list.blocks {
+			for _, e := range block {
+				if !take(e.number) {
+					return nil, false
+				}
+			}
+		}
+	}
+	slices.Sort(rows)
+	return rows, true
 }
 
 // pairSeed makes hashes of metadata differ from process to process, so that

@@ -1,11 +1,11 @@
 package memory
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 
 	"tamv.internal/tamv/store"
-	"tamv.internal/tamv/vector"
 )
 
 // space names the vectors that can be compared with each other.
@@ -16,20 +16,23 @@ type vectorSpace struct {
 
 // indexes is what is kept in memory of every tenant's documents.
 type indexes struct {
-	embedder vectorSpace
+	embedder    vectorSpace
+	consolidate int // see vectors.tidy
 
 	mu       sync.RWMutex // guards byTenant
 	byTenant map[string]*index
 }
 
-// index is one tenant's documents. Only Apply's goroutine writes.
+// index is one tenant's documents. Apply's goroutine writes, and a job that puts
+// an index made anew in its place.
 type index struct {
 	mu      sync.RWMutex // guards all below
 	numbers map[string]uint32
 	entries []entry  // by number
 	free    []uint32 // numbers without a document
 	vectors map[vectorSpace]*vectors
-	kinds   map[string]uint16 // document types by number, from 1
+	kinds   map[string]uint16    // document types by number, from 1
+	pairs   map[uint64]*postings // documents by the hash of a pair
 	lexicon *lexicon
 	stale   int
 	own     int
@@ -39,6 +42,8 @@ type index struct {
 // a document has none.
 type entry struct {
 	id               string
+	version          uint64   // of the record
+	sum              uint32   // of what an index holds of it, see checksum
 	kind             uint16   // see index.kinds
 	created, updated int64    // microseconds
 	pairs            []uint64 // metadata and the type, hashed, sorted
@@ -50,7 +55,7 @@ type entry struct {
 }
 
 func newIndexes(model string, dim int) *indexes {
-	return &indexes{embedder: vectorSpace{model, dim}, byTenant: map[string]*index{}}
+	return &indexes{embedder: vectorSpace{model, dim}, consolidate: consolidateSoon, byTenant: map[string]*index{}}
 }
 
 func (x *indexes) clear() {
@@ -74,7 +79,8 @@ func (x *indexes) open(name string) *index {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	t := &index{
-		numbers: map[string]uint32{}, vectors: map[vectorSpace]*vectors{}, kinds: map[string]uint16{}, lexicon: newLexicon(),
+		numbers: map[string]uint32{}, vectors: map[vectorSpace]*vectors{}, kinds: map[string]uint16{},
+		pairs: map[uint64]*postings{}, lexicon: newLexicon(),
 	}
 	x.byTenant[name] = t
 	return t
@@ -99,18 +105,30 @@ func (x *indexes) parse(c *store.Change) parsed {
 	r, err := decodeRecord(c.Value)
 	p.kind, p.words = r.Type, newBag(r.text())
 	p.entry = entry{
-		id: p.id, created: r.Created, updated: r.Updated, pairs: append(hashPairs(r.Metadata), hashPair("", r.Type)),
-		length: p.words.length, stale: true, own: r.Own,
+		id: p.id, version: c.Version, sum: r.checksum(), created: r.Created, updated: r.Updated,
+		pairs: append(hashPairs(r.Metadata), hashPair("", r.Type)), length: p.words.length, stale: true, own: r.Own,
 	}
 	slices.Sort(p.entry.pairs)
-	if err != nil || !r.Own && r.Model != x.embedder.model {
-		return p
-	}
-	v := decodeVector(r.Vector)
-	if s := (vectorSpace{r.Model, len(v)}); unusable(v) == "" && (r.Own || s == x.embedder) {
-		p.vector, p.entry.space, p.entry.stale = v, s, false
+	p.entry.pairs = slices.Compact(p.entry.pairs)
+	if err == nil {
+		p.entry.space, p.vector = x.vectorOf(&r)
+		p.entry.stale = p.vector == nil
 	}
 	return p
+}
+
+// vectorOf is a record's vector and what it can be compared with; nil when it
+// cannot be searched.
+func (x *indexes) vectorOf(r *record) (vectorSpace, []float32) {
+	if !r.Own && r.Model != x.embedder.model {
+		return vectorSpace{}, nil
+	}
+	v := decodeVector(r.Vector)
+	s := vectorSpace{r.Model, len(v)}
+	if unusable(v) != "" || !r.Own && s != x.embedder {
+		return vectorSpace{}, nil
+	}
+	return s, v
 }
 
 // apply follows changes of the space in order.
@@ -119,11 +137,12 @@ func (x *indexes) apply(changes []store.Change) {
 	for i := range changes {
 		ready[i] = x.parse(&changes[i])
 	}
-	x.put(ready)
+	x.put(ready, true)
 }
 
-// put replaces what is known of documents, in order.
-func (x *indexes) put(changes []parsed) {
+// put replaces what is known of documents, in order. Without vectors these are to
+// come by other ways.
+func (x *indexes) put(changes []parsed, vectors bool) {
 	for len(changes) > 0 {
 		n := 1
 		for n < len(changes) && changes[n].tenant == changes[0].tenant {
@@ -132,15 +151,15 @@ func (x *indexes) put(changes []parsed) {
 		t := x.open(changes[0].tenant)
 		t.mu.Lock()
 		for i := range changes[:n] {
-			t.put(&changes[i])
+			t.put(&changes[i], vectors)
 		}
-		t.flush()
+		t.flush(x.consolidate)
 		t.mu.Unlock()
 		changes = changes[n:]
 	}
 }
 
-func (t *index) put(p *parsed) {
+func (t *index) put(p *parsed, vectors bool) {
 	space := vectorSpace{}
 	if !p.removed {
 		space = p.entry.space
@@ -151,13 +170,23 @@ func (t *index) put(p *parsed) {
 	}
 	number := t.number()
 	e := &p.entry
-	e.kind = t.kind(p.kind)
+	e.kind = kindNumber(t.kinds, p.kind)
 	e.words = t.lexicon.add(number, &p.words)
+	for _, pair := range e.pairs {
+		list := t.pairs[pair]
+		if list == nil {
+			list = new(postings)
+			t.pairs[pair] = list
+		}
+		list.add(posting{number: number})
+	}
 	t.entries[number] = *e
 	t.numbers[p.id] = number
 	t.count(e, 1)
 	if !e.stale {
-		t.space(e.space).add(vector.Item{ID: p.id, Vector: p.vector, Kind: e.kind})
+		if v := t.space(e.space); vectors {
+			v.add(number, p)
+		}
 	}
 }
 
@@ -182,24 +211,37 @@ func (t *index) remove(id string, next vectorSpace) {
 	switch {
 	case e.stale:
 	case e.space == next:
-		t.vectors[e.space].replaced++
+		t.vectors[e.space].dead++
 	default:
 		t.vectors[e.space].remove(id)
 	}
 	t.lexicon.remove(number, e.words, e.length)
+	for _, pair := range e.pairs {
+		if list := t.pairs[pair]; list != nil {
+			if list.remove(number); list.count == 0 {
+				delete(t.pairs, pair)
+			}
+		}
+	}
 	*e = entry{}
 	delete(t.numbers, id)
 	t.free = append(t.free, number)
 }
 
 // flush makes everything that was put findable.
-func (t *index) flush() {
+func (t *index) flush(consolidate int) {
 	for _, v := range t.vectors {
-		for _, id := range v.flush() { // no memory is left for these
-			e := &t.entries[t.numbers[id]]
-			e.stale, e.space = true, vectorSpace{}
-			t.stale++
-		}
+		t.forsake(v.store())
+		v.tidy(consolidate)
+	}
+}
+
+// forsake makes documents stale: there is no memory left for their vectors.
+func (t *index) forsake(ids []string) {
+	for _, id := range ids {
+		e := &t.entries[t.numbers[id]]
+		e.stale, e.space = true, vectorSpace{}
+		t.stale++
 	}
 }
 
@@ -214,24 +256,10 @@ func (t *index) number() uint32 {
 	return uint32(len(t.entries) - 1)
 }
 
-// manyKinds is the number that document types share once there are too many. A
-// filter for one of them goes by the hash among an entry's pairs.
-const manyKinds = 1<<16 - 1
-
-// kind is the number of a document type, which stays its own for good.
-func (t *index) kind(name string) uint16 {
-	if k, ok := t.kinds[name]; ok {
-		return k
-	}
-	k := uint16(min(len(t.kinds)+1, manyKinds))
-	t.kinds[name] = k
-	return k
-}
-
 func (t *index) space(s vectorSpace) *vectors {
 	v := t.vectors[s]
 	if v == nil {
-		v = newVectors(s.dim)
+		v = newVectors(s, marker{})
 		t.vectors[s] = v
 	}
 	return v
@@ -253,4 +281,28 @@ func (x *indexes) dimensions(tenant, model string) []int {
 	}
 	slices.Sort(dims)
 	return dims
+}
+
+// tenantSpace names the index of a tenant.
+type tenantSpace struct {
+	tenant string
+	space  vectorSpace
+}
+
+// spaces are all indexes, in order.
+func (x *indexes) spaces() []tenantSpace {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var all []tenantSpace
+	for name, t := range x.byTenant {
+		t.mu.RLock()
+		for s := range t.vectors {
+			all = append(all, tenantSpace{name, s})
+		}
+		t.mu.RUnlock()
+	}
+	slices.SortFunc(all, func(a, b tenantSpace) int {
+		return cmp.Or(cmp.Compare(a.tenant, b.tenant), compareSpaces(a.space, b.space))
+	})
+	return all
 }

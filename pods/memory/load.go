@@ -1,10 +1,15 @@
 package memory
 
 import (
+	"cmp"
+	"errors"
+	"maps"
 	"runtime"
+	"slices"
 	"sync"
 
 	"tamv.internal/tamv/store"
+	"tamv.internal/tamv/vector"
 )
 
 // loadChunk is how many records are read before they are parsed together.
@@ -12,11 +17,15 @@ const loadChunk = 256
 
 // Load indexes every document that the view holds, of every tenant. It is called
 // once, after the state is open and before batches are applied. Records are read
-// in order and parsed on every processor; the index takes them in order.
+// in order and parsed on every processor; words are indexed anew. Vectors come from
+// the indexes that were saved, but for those of documents that changed afterwards.
 func (p *Pod) Load(view store.View) error {
-	p.view = view
+	if p.view != view {
+		p.view = view
+	}
 	p.indexes.clear()
-	l := loader{indexes: p.indexes, progress: p.progress}
+	l := loader{indexes: p.indexes, progress: p.config.Progress}
+	var keep []shelf
 	from := store.Key("")
 	for {
 		tenant, found := "", false
@@ -24,28 +33,168 @@ func (p *Pod) Load(view store.View) error {
 			tenant, found = i.Key.Tenant(), true
 			return false
 		})
-		if err != nil || !found {
-			l.flush()
-			l.progress(l.documents)
+		if err != nil {
 			return err
+		}
+		if !found {
+			break
 		}
 		err = view.Scan(store.K(tenant, space).Prefix(), "", func(i store.Item) bool {
 			l.add(store.Change{Key: i.Key, Value: i.Value, Version: i.Version})
 			return true
 		})
+		l.finish()
+		if err == nil {
+			err = p.settle(tenant, &l, &keep)
+		}
 		if err != nil {
 			return err
 		}
 		from = store.Key(tenant + "\x01") // behind every key of this tenant
 	}
+	l.progress(l.documents)
+	if p.config.Dir != "" {
+		if err := sweep(p.config.Dir, keep); err != nil {
+			p.config.Log.Warn("old files of memory cannot be removed", "error", err)
+		}
+	}
+	return nil
 }
 
-// loader collects records for [Pod.Load].
+// settle gives every index of a tenant its vectors.
+func (p *Pod) settle(tenant string, l *loader, keep *[]shelf) error {
+	var marked []vectorSpace
+	err := p.view.Scan(store.K(tenant, SpaceIndex, partMarker).Prefix(), "", func(i store.Item) bool {
+		if _, _, s, ok := parseIndexKey(i.Key); ok {
+			marked = append(marked, s)
+		}
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	t := p.indexes.tenant(tenant)
+	if t == nil {
+		if len(marked) == 0 {
+			return nil
+		}
+		t = p.indexes.open(tenant)
+	}
+	for _, s := range marked {
+		t.mu.Lock()
+		t.space(s)
+		t.mu.Unlock()
+	}
+	for _, s := range slices.SortedFunc(maps.Keys(t.vectors), compareSpaces) {
+		*keep = append(*keep, p.shelf(tenant, s))
+		if err := p.equip(tenant, t, s, l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func compareSpaces(a, b vectorSpace) int {
+	return cmp.Or(cmp.Compare(a.model, b.model), cmp.Compare(a.dim, b.dim))
+}
+
+// equip gives one index its vectors: the saved one, brought up to date, or a new
+// one of all documents.
+func (p *Pod) equip(tenant string, t *index, s vectorSpace, l *loader) error {
+	m, _, err := readMarker(p.view, tenant, s)
+	if err != nil {
+		return err
+	}
+	next, err := p.resume(tenant, s, m)
+	if err != nil {
+		return err
+	}
+	gone, missing := next.compare(t)
+	next.index.DeleteBatch(gone)
+	l.indexed(-len(missing))
+	err = next.fetch(p.running, p, tenant, t, missing, l.indexed)
+	t.mu.Lock()
+	if errors.Is(err, vector.ErrFull) {
+		t.forsake(slices.DeleteFunc(missing, func(id string) bool { return rowOf(next.rows, t.numbers[id]) != vector.NoRow }))
+		err = nil
+	}
+	v := t.vectors[s]
+	v.use(next).Close()
+	t.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if v.unsaved >= saveFrom {
+		if err := p.save(tenant, t, v); err != nil {
+			p.config.Log.Warn("an index of memory cannot be saved", "tenant", tenant, "model", s.model, "error", err)
+		}
+	}
+	return p.verify(tenant, s)
+}
+
+// resume is the index that was saved, or an empty one.
+func (p *Pod) resume(tenant string, s vectorSpace, m marker) (*standby, error) {
+	if p.config.Dir != "" && m.Number > 0 {
+		next, err := p.reopen(tenant, s, m)
+		if err == nil {
+			return next, nil
+		}
+		if !errors.Is(err, errNothingSaved) {
+			p.config.Log.Warn("a saved index of memory cannot be used and is made anew", "tenant", tenant, "model", s.model, "dimensions", s.dim, "error", err)
+		}
+	}
+	x, err := vector.New(m.config(s.dim))
+	return &standby{index: x, marker: m, kinds: map[string]uint16{}, space: s}, err
+}
+
+// saveFrom is how many changes are worth saving an index while nobody waits; at
+// the end of the process also one in a hundred.
+const saveFrom = 4096
+
+func (p *Pod) saveAtEnd(tenant string, s vectorSpace) error {
+	t := p.indexes.tenant(tenant)
+	t.mu.RLock()
+	v := t.vectors[s]
+	enough := v.unsaved >= saveFrom || v.unsaved > 0 && 100*v.unsaved >= v.index.Len()
+	t.mu.RUnlock()
+	if !enough {
+		return nil
+	}
+	return p.save(tenant, t, v)
+}
+
+// save saves an index that nobody writes to. Without a marker it has no seed that
+// would last.
+func (p *Pod) save(tenant string, t *index, v *vectors) error {
+	if p.config.Dir == "" || v.marker.Number == 0 {
+		return nil
+	}
+	t.mu.RLock()
+	c := &catalogue{built: v.built, changed: v.changed, kinds: v.kinds}
+	for number := range t.entries {
+		if e := &t.entries[number]; e.id != "" && !e.stale && e.space == v.space {
+			c.documents = append(c.documents, known{e.id, e.version, e.sum, rowOf(v.rows, uint32(number))})
+		}
+	}
+	t.mu.RUnlock()
+	err := p.shelf(tenant, v.space).save(v.index, c, func(vector.Digest) {})
+	if err == nil {
+		t.mu.Lock()
+		v.unsaved = 0
+		t.mu.Unlock()
+	}
+	return err
+}
+
+// loader collects records for [Pod.Load]. While one chunk is put into the index
+// the next is parsed.
 type loader struct {
 	indexes   *indexes
 	progress  func(int)
 	chunk     []store.Change
-	documents int
+	ready     []parsed // on their way into the index
+	documents int      // that can be searched
+	reported  int
 }
 
 func (l *loader) add(c store.Change) {
@@ -54,7 +203,7 @@ func (l *loader) add(c store.Change) {
 	}
 }
 
-// flush parses the chunk, a share on each processor, and indexes it.
+// flush parses the chunk, a share on each processor, and indexes the one before.
 func (l *loader) flush() {
 	ready := make([]parsed, len(l.chunk))
 	workers := min(runtime.GOMAXPROCS(0), len(l.chunk))
@@ -63,14 +212,27 @@ func (l *loader) flush() {
 		group.Go(func() {
 			for i := w; i < len(l.chunk); i += workers {
 				ready[i] = l.indexes.parse(&l.chunk[i])
+				ready[i].vector = nil // equip sees to it
 			}
 		})
 	}
+	l.indexes.put(l.ready, false)
 	group.Wait()
-	l.indexes.put(ready)
-	before := l.documents / progressStep
-	if l.documents += len(ready); l.documents/progressStep > before {
+	l.ready = ready
+	l.documents += len(ready)
+	l.chunk = l.chunk[:0]
+}
+
+// finish indexes what is left.
+func (l *loader) finish() {
+	l.flush()
+	l.flush()
+}
+
+// indexed counts documents that can be searched now.
+func (l *loader) indexed(documents int) {
+	if l.documents += documents; l.documents/progressStep > l.reported/progressStep {
+		l.reported = l.documents
 		l.progress(l.documents)
 	}
-	l.chunk = l.chunk[:0]
 }

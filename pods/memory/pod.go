@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
 
 	"tamv.internal/tamv/model"
 	"tamv.internal/tamv/store"
@@ -14,9 +17,19 @@ import (
 // Config is what the pod needs.
 type Config struct {
 	Embedder model.Embedder
-	// Progress, when set, is told by Load how many documents are indexed: every
+	// Dir is where indexes are saved, in folders of the pod's own; it is made when
+	// it is not there. Empty: they are not, and there are no markers.
+	Dir string
+	// Tier says what is kept of vectors in main memory. It holds for an index from
+	// its next marker on, which the leader then proposes. The nodes of a site should
+	// have the same; the leader's counts. [vector.Bits] is for indexes of at least
+	// 768 dimensions; smaller ones are [vector.Full] then.
+	Tier vector.Tier
+	// Progress, when set, is told by Load how many documents can be searched: every
 	// progressStep of them and at the end.
 	Progress func(documents int)
+	// Log takes what nobody waits for. Nil = nothing is logged.
+	Log *slog.Logger
 }
 
 // progressStep is how many documents pass between two reports of a load.
@@ -24,10 +37,16 @@ const progressStep = 10_000
 
 // Pod is the memory pod. It is safe for concurrent use.
 type Pod struct {
+	config   Config
 	embedder model.Embedder
-	progress func(documents int)
 	indexes  *indexes
 	view     store.View // set by Load, before anything is served
+
+	running    context.Context // ends with the pod
+	stop       context.CancelFunc
+	background sync.WaitGroup
+	jobs       atomic.Int64  // that are not at their end
+	turn       chan struct{} // held by the one that builds
 }
 
 // New makes the pod with an empty index; see [Pod.Load]. It refuses an embedder
@@ -39,10 +58,37 @@ func New(c Config) (*Pod, error) {
 	if dim := c.Embedder.Dim(); dim < 1 || dim > vector.MaxDim {
 		return nil, fmt.Errorf("memory: %d dimensions are not within 1..%d", dim, vector.MaxDim)
 	}
+	if c.Tier > vector.Bits {
+		return nil, fmt.Errorf("memory: there is no tier %d", c.Tier)
+	}
 	if c.Progress == nil {
 		c.Progress = func(int) {}
 	}
-	return &Pod{embedder: c.Embedder, progress: c.Progress, indexes: newIndexes(c.Embedder.ID(), c.Embedder.Dim())}, nil
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	p := &Pod{
+		config: c, embedder: c.Embedder, indexes: newIndexes(c.Embedder.ID(), c.Embedder.Dim()),
+		turn: make(chan struct{}, 1),
+	}
+	if c.Dir != "" {
+		p.indexes.consolidate = consolidateLate
+	}
+	p.running, p.stop = context.WithCancel(context.Background())
+	return p, nil
+}
+
+// Close ends what runs in the background and saves indexes that have changed much.
+// It is called when Apply has ended and before the state is closed. Searching goes
+// on working.
+func (p *Pod) Close() error {
+	p.stop()
+	p.background.Wait()
+	var failed error
+	for _, one := range p.indexes.spaces() {
+		failed = errors.Join(failed, p.saveAtEnd(one.tenant, one.space))
+	}
+	return failed
 }
 
 // Space is the key space that [Pod.ObserveChanges] must be fed from.
@@ -53,6 +99,7 @@ const Space = space
 // state is loaded again.
 func (p *Pod) ObserveChanges(changes []store.Change, reset bool) {
 	if reset {
+		p.endJobs()
 		p.indexes.clear()
 		if p.view != nil {
 			// An unreadable state has its own alarm; what could be read is indexed.
@@ -61,6 +108,20 @@ func (p *Pod) ObserveChanges(changes []store.Change, reset bool) {
 		return
 	}
 	p.indexes.apply(changes)
+}
+
+// endJobs waits until no index is being made. The state has become another one.
+func (p *Pod) endJobs() {
+	for _, one := range p.indexes.spaces() {
+		t := p.indexes.tenant(one.tenant)
+		t.mu.RLock()
+		j := t.vectors[one.space].job
+		t.mu.RUnlock()
+		if j != nil {
+			j.end()
+			<-j.done
+		}
+	}
 }
 
 // embed turns texts into vectors and the engine's errors into ours.

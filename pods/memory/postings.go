@@ -47,13 +47,17 @@ func (p *postings) add(e posting) {
 		p.blocks = [][]posting{{e}}
 		return
 	}
+	if end := len(p.blocks) - 1; e.number > p.blocks[end][len(p.blocks[end])-1].number { // numbers mostly ascend
+		if len(p.blocks[end]) == blockSize {
+			p.blocks = append(p.blocks, []posting{e})
+		} else {
+			p.blocks[end] = append(p.blocks[end], e)
+		}
+		return
+	}
 	i := p.block(e.number)
 	b := p.blocks[i]
 	if len(b) == blockSize {
-		if e.number > b[blockSize-1].number { // numbers mostly ascend: a full last block stays full
-			p.blocks = append(p.blocks, []posting{e})
-			return
-		}
 		const half = blockSize / 2
 		p.blocks[i] = slices.Clone(b[:half])
 		p.blocks = slices.Insert(p.blocks, i+1, slices.Clone(b[half:]))

@@ -2,7 +2,10 @@ package memory
 
 import (
 	"cmp"
+	"math"
 	"slices"
+
+	"tamv.internal/tamv/vector"
 )
 
 // A search looks at this many documents at least: the nearest by meaning, and
@@ -98,33 +101,29 @@ func (x *indexes) candidates(tenant string, q *query) (candidates, error) {
 	}
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	kind, accept, ok := q.accepts.on(t)
+	r, ok := q.accepts.on(t)
 	if !ok {
 		return found, nil
 	}
 	byNumber := map[uint32]int{}
 	if v := t.vectors[q.space]; v != nil && q.ranking != lexical {
-		if err := t.near(v, q, kind, accept, &found, byNumber); err != nil {
+		if err := t.near(v, q, &r, &found, byNumber); err != nil {
 			return found, err
 		}
 	}
 	if q.text != "" && q.ranking != meaning {
-		t.worded(q, kind, accept, &found, byNumber)
+		t.worded(q, &r, &found, byNumber)
 	}
 	return found, nil
 }
 
 // near adds the documents nearest by meaning.
-func (t *index) near(v *vectors, q *query, kind uint16, accept func(*entry) bool, found *candidates, byNumber map[uint32]int) error {
+func (t *index) near(v *vectors, q *query, r *rule, found *candidates, byNumber map[uint32]int) error {
 	k := q.limit
 	if q.text != "" && q.ranking != meaning {
 		k = max(nearest, k)
 	}
-	var byID func(string) bool
-	if accept != nil {
-		byID = func(id string) bool { return accept(&t.entries[t.numbers[id]]) }
-	}
-	hits, err := v.search(q, k, kind, byID)
+	hits, err := t.search(v, q, r, k)
 	if err != nil {
 		return err
 	}
@@ -138,13 +137,45 @@ func (t *index) near(v *vectors, q *query, kind uint16, accept func(*entry) bool
 	return nil
 }
 
-// worded adds the documents with the best words, and how the words of all fit.
-func (t *index) worded(q *query, kind uint16, accept func(*entry) bool, found *candidates, byNumber map[uint32]int) {
-	words := t.lexicon.query(q.text)
-	passes := func(number uint32) bool {
-		e := &t.entries[number]
-		return (kind == 0 || e.kind == kind) && (accept == nil || accept(e))
+// search is the k vectors nearest to a query of those that pass.
+//
+// What the index of vectors does not know of a document, the filter's metadata and
+// when it was created, would be asked of every vector that a walk passes, and of
+// most when few match. So the documents that pass are listed first, and where a
+// comparison with all of them costs less than a walk they are all compared.
+func (t *index) search(v *vectors, q *query, r *rule, k int) ([]vector.Hit, error) {
+	o := vector.Options{K: k, Recall: q.recall}
+	if r.kind != 0 {
+		kind, ok := v.kinds[q.accepts.kind]
+		if !ok {
+			return nil, nil
+		}
+		o.Filter.Kinds = []uint16{kind}
 	}
+	if r.accept != nil {
+		if rows, ok := r.among(t, v, worthComparing(v.index.Len())); ok {
+			return v.index.SearchRows(q.vector, rows, o)
+		}
+		if r.updated != always {
+			o.Filter.From, o.Filter.Until = r.updated.from, r.updated.to
+		}
+		o.Filter.Accept = func(id string) bool { return r.accept(&t.entries[t.numbers[id]]) }
+	}
+	return v.index.Search(q.vector, o)
+}
+
+// worthComparing is how many of so many vectors are compared in the time of a walk that
+// finds as many of them as an unfiltered one: that handles about a hundred
+// candidates, times vectors over matches, each in the time of fifty comparisons.
+func worthComparing(vectors int) int {
+	const walk = 100 * 50
+	return max(walk, int(math.Sqrt(walk*float64(vectors))))
+}
+
+// worded adds the documents with the best words, and how the words of all fit.
+func (t *index) worded(q *query, r *rule, found *candidates, byNumber map[uint32]int) {
+	words := t.lexicon.query(q.text)
+	passes := func(number uint32) bool { return r.passes(&t.entries[number]) }
 	for _, s := range words.best(max(bestWords, q.limit), len(t.entries), passes) {
 		if _, known := byNumber[s.number]; known {
 			continue

@@ -2,6 +2,7 @@ package memory
 
 import (
 	"encoding/binary"
+	"hash/crc32"
 	"math"
 
 	"github.com/vmihailenco/msgpack/v5"
@@ -73,6 +74,16 @@ func decodeVector(b []byte) []float32 {
 	}
 	return v
 }
+
+// checksum is the CRC-32C of what an index holds of the document: its type, when it
+// was written, its vector. Together with the version it tells whether an index that
+// was saved is up to date, even when the state is of another history meanwhile.
+func (r *record) checksum() uint32 {
+	sum := crc32.Checksum(binary.LittleEndian.AppendUint64([]byte(r.Type), uint64(r.Updated)), castagnoli)
+	return crc32.Update(sum, castagnoli, r.Vector)
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // text is what is embedded and what words are taken from.
 func (r *record) text() string { return embedded(r.Content, r.Metadata) }
