@@ -16,8 +16,9 @@ type object = map[string]any
 // OpenAPI renders the table as an OpenAPI 3.1 document, in JSON: each route
 // with its parameters, schemas and security, and the one error body with every
 // kind. What OpenAPI has no word for stands in extensions: x-roles (who may
-// call), x-pod (who serves), x-body-limit (bytes) and x-kinds (what each error
-// kind means). The same table gives the same bytes.
+// call), x-pod (who serves), x-body-limit (bytes), x-rest (a path parameter that
+// takes the rest of the path, slashes included) and x-kinds (what each error kind
+// means). The same table gives the same bytes.
 func (t *Table) OpenAPI(title, version string) ([]byte, error) {
 	schemas := object{"Error": errorSchema()}
 	paths := object{}
@@ -32,10 +33,11 @@ func (t *Table) OpenAPI(title, version string) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		item, ok := paths[row.Pattern].(object)
+		path := strings.ReplaceAll(row.Pattern, restMark+"}", "}")
+		item, ok := paths[path].(object)
 		if !ok {
 			item = object{}
-			paths[row.Pattern] = item
+			paths[path] = item
 		}
 		item[strings.ToLower(row.Method)] = operation
 	}
@@ -127,7 +129,12 @@ func (r *Row) parameters() []any {
 	list := []any{}
 	for _, segment := range r.segments {
 		if name, free := parameter(segment); free {
-			list = append(list, object{"name": name, "in": "path", "required": true, "schema": object{"type": "string", "minLength": 1}})
+			described := object{"in": "path", "required": true, "schema": object{"type": "string", "minLength": 1}}
+			name, rest := strings.CutSuffix(name, restMark)
+			if described["name"] = name; rest {
+				described["x-rest"] = true
+			}
+			list = append(list, described)
 		}
 	}
 	for _, p := range r.Query {

@@ -82,9 +82,12 @@ type Call struct {
 	View      store.View
 	Remote    string // the peer's address
 	Transport string
+	LastEvent string // the server-sent event that the caller saw last; empty = not said
 	// Admission is what the gate wants committed with the call's effects:
 	// the nonce that makes the signature single-use.
 	Admission []store.Op
+
+	streams bool // the transport can carry a Result.Stream
 }
 
 // Actor is the caller's name in the ledger.
@@ -111,10 +114,16 @@ func (c *Call) PageSize(standard, most int) (int, error) {
 
 // Result is what a pod answers and wants done.
 type Result struct {
-	Status   int              // HTTP status; zero = 200
-	Body     any              // rendered as JSON
-	Raw      []byte           // rendered as it is instead of Body
-	Type     string           // content type of Raw
+	Status int    // HTTP status; zero = 200
+	Body   any    // rendered as JSON
+	Raw    []byte // rendered as it is instead of Body
+	Type   string // content type of Raw and Stream
+	Header map[string]string
+	// Stream, when set, writes the reply instead of Body and Raw. It runs after
+	// the call has ended, outside of the pod's budget and behind no breaker, and
+	// is cut when the caller's admission ends. A transport that cannot carry it
+	// gets Invalid (code "no_stream") instead, and nothing is committed.
+	Stream   tap.StreamFunc
 	Ops      []store.Op       // effects
 	Evidence []store.Evidence // required when Ops is not empty
 	// Error, when set, is what the caller gets once the evidence is

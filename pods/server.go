@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -125,6 +126,7 @@ func (s *Server) serve(ctx context.Context, r *tap.Request, row *Row, params map
 	call := &Call{
 		RequestID: r.ID, Principal: admission.Principal, Params: params, Query: query, Body: r.Body,
 		Lang: r.Lang, View: s.view, Remote: r.Remote.String(), Transport: r.Transport, Admission: admission.Ops,
+		LastEvent: r.Header[tap.HeaderLastEventID], streams: r.Streams,
 	}
 	if call.Principal != nil {
 		call.Tenant = call.Principal.Tenant
@@ -134,7 +136,7 @@ func (s *Server) serve(ctx context.Context, r *tap.Request, row *Row, params map
 	if err != nil {
 		return nil, err
 	}
-	return result.render()
+	return s.render(result, admission)
 }
 
 // maxQueryValue bounds one query parameter, in bytes.
@@ -188,6 +190,9 @@ func (s *Server) runAndCommit(ctx context.Context, row *Row, call *Call, fingerp
 		}
 		if err == nil && result == nil {
 			err = tap.E("pods.run", tap.Internal, "pod %s answered nothing", row.Pod)
+		}
+		if err == nil && result.Stream != nil && !call.streams {
+			err = tap.E("pods.run", tap.Invalid, "this answer is a stream, which only HTTPS carries").WithCode("no_stream")
 		}
 		if err != nil || !result.Commits() {
 			return result, err
@@ -279,20 +284,38 @@ func overtaken(admission []store.Op, conflict *store.ConflictError) error {
 }
 
 // render makes the reply, or the error that the ledger now knows of.
-func (r *Result) render() (*tap.Response, error) {
+func (s *Server) render(r *Result, a *Admission) (*tap.Response, error) {
 	if r.Error != nil {
 		return nil, r.Error
 	}
-	status := r.Status
-	if status == 0 {
-		status = http.StatusOK
+	response := &tap.Response{Status: r.Status, ContentType: r.Type, Header: r.Header, Body: r.Raw}
+	if response.Status == 0 {
+		response.Status = http.StatusOK
+	}
+	if r.Stream != nil {
+		response.Body, response.Stream = nil, s.whileAdmitted(r.Stream, a)
+		return response, nil
 	}
 	if r.Raw != nil {
-		return &tap.Response{Status: status, ContentType: r.Type, Body: r.Raw}, nil
+		return response, nil
 	}
 	body, err := json.Marshal(r.Body)
 	if err != nil {
 		return nil, tap.Wrap("pods.render", tap.Internal, err, "the reply cannot be rendered")
 	}
-	return &tap.Response{Status: status, ContentType: "application/json", Body: body}, nil
+	response.ContentType, response.Body = "application/json", body
+	return response, nil
+}
+
+// whileAdmitted ends a stream at the first flush that finds its caller revoked
+// or changed: nobody reads on with rights that were taken away.
+func (s *Server) whileAdmitted(stream tap.StreamFunc, a *Admission) tap.StreamFunc {
+	return func(ctx context.Context, w io.Writer, flush func() error) error {
+		return stream(ctx, w, func() error {
+			if err := s.stillAdmitted(a); err != nil {
+				return err
+			}
+			return flush()
+		})
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -260,5 +261,52 @@ func TestBriefRoutesHaveNoBudget(t *testing.T) {
 	}
 	if bounded[true] || !bounded[false] {
 		t.Errorf("with a deadline: brief %t, usual %t", bounded[true], bounded[false])
+	}
+}
+
+// live answers with a stream of two lines, flushed one by one.
+func live(context.Context, *Call) (*Result, error) {
+	return &Result{Type: "text/event-stream", Header: map[string]string{"X-A": "b"}, Stream: func(_ context.Context, w io.Writer, flush func() error) error {
+		for _, line := range []string{"one\n", "two\n"} {
+			if _, err := io.WriteString(w, line); err != nil {
+				return err
+			}
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}, nil
+}
+
+func TestStreams(t *testing.T) {
+	key := store.K("main", "identity", "ana")
+	b := newBench(t, pod{Name: "p", Routes: []Route{{Method: "GET", Pattern: "/live", Roles: []tap.Role{tap.Citizen}, Run: live}}})
+	b.gate.ops = []store.Op{store.Check(key, 3)}
+	b.items = map[store.Key]store.Item{key: {Key: key, Version: 3}}
+	if _, err := b.Serve(t.Context(), request("GET", "/live", "", "")); codeOf(err) != "no_stream" || !tap.IsKind(err, tap.Invalid) {
+		t.Errorf("a transport without streams: %v", err)
+	}
+	r := request("GET", "/live", "consistency=linearizable", "")
+	r.Streams = true
+	b.fresh = nil
+	response, err := b.Serve(t.Context(), r)
+	if err != nil || response.Stream == nil || response.ContentType != "text/event-stream" || response.Header["X-A"] != "b" {
+		t.Fatalf("%+v, %v", response, err)
+	}
+	if !slices.Equal(b.fresh, []Consistency{Linearizable}) {
+		t.Errorf("before the stream the state was asked to be %v", b.fresh)
+	}
+	var out strings.Builder
+	if err := response.Stream(t.Context(), &out, func() error { return nil }); err != nil || out.String() != "one\ntwo\n" {
+		t.Errorf("%q, %v", out.String(), err)
+	}
+	out.Reset()
+	revoked := func() error {
+		b.items = map[store.Key]store.Item{key: {Key: key, Version: 4}}
+		return nil
+	}
+	if err := response.Stream(t.Context(), &out, revoked); codeOf(err) != "revoked" || out.String() != "one\ntwo\n" {
+		t.Errorf("after the caller was revoked: %q, %v", out.String(), err)
 	}
 }

@@ -21,17 +21,25 @@ type Row struct {
 	Route
 	Pod      string
 	segments []string
+	rest     string // the parameter that takes the rest of the path; empty = none
 }
 
 // NewTable builds the table from the pods' manifests. It refuses a route
 // without roles, a role that nobody can hold, Anyone beside another role, and
 // two routes for the same requests.
+//
+// A pattern may end in {name...}, which matches the rest of the path: one to
+// [MaxRest] parts, none of them empty.
 func NewTable(all ...Pod) (*Table, error) {
 	t := &Table{}
 	for _, pod := range all {
 		m := pod.Manifest()
 		for _, r := range m.Routes {
 			row := Row{Route: r, Pod: m.Name, segments: strings.Split(r.Pattern, "/")}
+			last, _ := parameter(row.segments[len(row.segments)-1])
+			if name, ok := strings.CutSuffix(last, restMark); ok {
+				row.rest = name
+			}
 			if row.BodyLimit == 0 {
 				row.BodyLimit = DefaultBodyLimit
 			}
@@ -55,7 +63,7 @@ func (t *Table) check(row Row) error {
 		return fmt.Errorf("pods: %s %s of pod %s mixes anyone with other roles", row.Method, row.Pattern, row.Pod)
 	case !slices.Contains(row.Roles, tap.Anyone) && slices.ContainsFunc(row.Roles, unknownRole):
 		return fmt.Errorf("pods: %s %s of pod %s names a role that does not exist", row.Method, row.Pattern, row.Pod)
-	case row.Run == nil || !strings.HasPrefix(row.Pattern, "/"):
+	case row.Run == nil || !strings.HasPrefix(row.Pattern, "/") || !row.wellFormed():
 		return fmt.Errorf("pods: %s %s of pod %s is incomplete", row.Method, row.Pattern, row.Pod)
 	}
 	for _, other := range t.rows {
@@ -68,12 +76,31 @@ func (t *Table) check(row Row) error {
 
 func unknownRole(r tap.Role) bool { return !slices.Contains(tap.Roles(), r) }
 
+// wellFormed says whether every {name} has a name and only the last takes the
+// rest of the path.
+func (r *Row) wellFormed() bool {
+	for i, s := range r.segments {
+		name, free := parameter(s)
+		if !free {
+			continue
+		}
+		name, rest := strings.CutSuffix(name, restMark)
+		if name == "" || rest && i != len(r.segments)-1 {
+			return false
+		}
+	}
+	return true
+}
+
 // shape is the pattern without the names of its parameters.
 func (r *Row) shape() string {
 	shape := slices.Clone(r.segments)
 	for i, s := range shape {
-		if _, free := parameter(s); free {
+		if name, free := parameter(s); free {
 			shape[i] = "{}"
+			if strings.HasSuffix(name, restMark) {
+				shape[i] = "{" + restMark + "}"
+			}
 		}
 	}
 	return strings.Join(shape, "/")
@@ -83,9 +110,10 @@ func (r *Row) shape() string {
 func (t *Table) Rows() []Row { return t.rows }
 
 // Match finds the row for a request by its escaped path and returns the values
-// of its {name} segments, unescaped. A literal segment wins over a {name}. The
-// error is NotFound, with the allowed methods when only the method is wrong,
-// also for a segment that is not text (bad escapes, bad UTF-8, control bytes).
+// of its {name} segments, unescaped. A literal segment wins over a {name}, which
+// wins over a {name...}. The error is NotFound, with the allowed methods when only
+// the method is wrong, also for a segment that is not text (bad escapes, bad
+// UTF-8, control bytes) and for a part of a {name...} that hides a slash.
 func (t *Table) Match(method, path string) (*Row, map[string]string, error) {
 	segments := strings.Split(path, "/")
 	var best *Row
@@ -99,7 +127,7 @@ func (t *Table) Match(method, path string) (*Row, map[string]string, error) {
 			allowed = append(allowed, row.Method)
 			continue
 		}
-		if best == nil || row.literals() > best.literals() {
+		if best == nil || row.rank() > best.rank() {
 			best = row
 		}
 	}
@@ -124,11 +152,24 @@ func parameter(segment string) (name string, ok bool) {
 	return "", false
 }
 
+// MaxRest is the most parts of a path that a {name...} matches.
+const MaxRest = 16
+
+// restMark ends the name of a parameter that takes the rest of the path.
+const restMark = "..."
+
 func (r *Row) accepts(segments []string) bool {
-	if len(segments) != len(r.segments) {
+	fixed := r.segments
+	if r.rest != "" {
+		fixed = fixed[:len(fixed)-1]
+		tail := len(segments) - len(fixed)
+		if tail < 1 || tail > MaxRest || slices.Contains(segments[len(fixed):], "") {
+			return false
+		}
+	} else if len(segments) != len(fixed) {
 		return false
 	}
-	for i, want := range r.segments {
+	for i, want := range fixed {
 		if _, free := parameter(want); free && segments[i] != "" {
 			continue
 		}
@@ -139,12 +180,17 @@ func (r *Row) accepts(segments []string) bool {
 	return true
 }
 
-func (r *Row) literals() int {
+// rank orders the rows that accept one path: by their literal segments, and a
+// pattern of fixed length before one that takes the rest.
+func (r *Row) rank() int {
 	n := 0
 	for _, s := range r.segments {
 		if _, free := parameter(s); !free {
-			n++
+			n += 2
 		}
+	}
+	if r.rest == "" {
+		n++
 	}
 	return n
 }
@@ -158,6 +204,10 @@ func (r *Row) params(segments []string) (params map[string]string, ok bool) {
 		if params == nil {
 			params = map[string]string{}
 		}
+		if r.rest != "" && i == len(r.segments)-1 {
+			params[r.rest], ok = joined(segments[i:])
+			return params, ok
+		}
 		value, err := url.PathUnescape(segments[i])
 		if err != nil || !isText(value) {
 			return nil, false
@@ -165,6 +215,20 @@ func (r *Row) params(segments []string) (params map[string]string, ok bool) {
 		params[name] = value
 	}
 	return params, true
+}
+
+// joined unescapes the parts of a {name...} and joins them with slashes. A part
+// that holds a slash itself, or that walks the tree, would say something else.
+func joined(parts []string) (string, bool) {
+	values := make([]string, len(parts))
+	for i, part := range parts {
+		value, err := url.PathUnescape(part)
+		if err != nil || !isText(value) || strings.Contains(value, "/") || value == "." || value == ".." {
+			return "", false
+		}
+		values[i] = value
+	}
+	return strings.Join(values, "/"), true
 }
 
 // isText says whether s is UTF-8 without control characters: fit to be part of

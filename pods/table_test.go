@@ -2,6 +2,7 @@ package pods
 
 import (
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -24,6 +25,10 @@ func TestNewTableRefuses(t *testing.T) {
 		"relative pattern":       {route("GET", "a", tap.Citizen)},
 		"the same route twice":   {route("GET", "/a", tap.Citizen), route("GET", "/a", tap.Operator)},
 		"the same requests":      {route("GET", "/a/{x}/b", tap.Citizen), route("GET", "/a/{y}/b", tap.Operator)},
+		"the same rests":         {route("GET", "/a/{x...}", tap.Citizen), route("GET", "/a/{y...}", tap.Operator)},
+		"a rest in the middle":   {route("GET", "/a/{x...}/b", tap.Citizen)},
+		"a rest without a name":  {route("GET", "/a/{...}", tap.Citizen)},
+		"a nameless parameter":   {route("GET", "/a/{}", tap.Citizen)},
 	} {
 		if table, err := NewTable(pod{Name: "p", Routes: routes}); err == nil || table != nil {
 			t.Errorf("%s: accepted", name)
@@ -85,6 +90,47 @@ func TestMatch(t *testing.T) {
 	}
 }
 
+func TestMatchTakesTheRest(t *testing.T) {
+	table, err := NewTable(pod{Name: "p", Routes: []Route{
+		route("GET", "/log/{path...}", tap.Anyone),
+		route("GET", "/log/tile/{path...}", tap.Anyone),
+		route("GET", "/log/tile/entries/{index...}", tap.Auditor),
+		route("GET", "/log/{one}", tap.Anyone),
+		route("GET", "/log/key", tap.Anyone),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string][2]string{
+		"/log/key":                             {"/log/key", ""},
+		"/log/keys":                            {"/log/{one}", "keys"},
+		"/log/a/b":                             {"/log/{path...}", "a/b"},
+		"/log/tile/0/x001/067.p/9":             {"/log/tile/{path...}", "0/x001/067.p/9"},
+		"/log/tile/entries/000":                {"/log/tile/entries/{index...}", "000"},
+		"/log/tile/entries":                    {"/log/tile/{path...}", "entries"},
+		"/log/%C3%B1/%20":                      {"/log/{path...}", "ñ/ "},
+		"/log" + strings.Repeat("/a", MaxRest): {"/log/{path...}", strings.Repeat("a/", MaxRest-1) + "a"},
+		"/log/tile" + strings.Repeat("/a", MaxRest): {"/log/tile/{path...}", strings.Repeat("a/", MaxRest-1) + "a"},
+	} {
+		row, params, err := table.Match("GET", path)
+		if err != nil || row.Pattern != want[0] {
+			t.Errorf("%s: %v, %v", path, row, err)
+			continue
+		}
+		if got := strings.Join(slices.Collect(maps.Values(params)), "|"); got != want[1] {
+			t.Errorf("%s gives %q, want %q", path, got, want[1])
+		}
+	}
+	for _, path := range []string{
+		"/log/", "/log", "/log//", "/log/a//b", "/log/a/b/", "/log/a/%2Fb", "/log/a%2Fb/c", "/log/a/..", "/log/./a", "/log/%2e%2E/a",
+		"/log/a/%00", "/log/a/%ff", "/log/a/%zz", "/log/tile" + strings.Repeat("/a", MaxRest+1),
+	} {
+		if row, _, err := table.Match("GET", path); !tap.IsKind(err, tap.NotFound) || row != nil {
+			t.Errorf("%.40q: %v, %v", path, row, err)
+		}
+	}
+}
+
 // Feature: tamv-hardened-backend, Property 2: Role-Based Access Control
 func TestOnlyTheRolesOfARouteCallIt(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -112,11 +158,11 @@ func TestOnlyTheRolesOfARouteCallIt(t *testing.T) {
 }
 
 func FuzzMatch(f *testing.F) {
-	table, err := NewTable(pod{Name: "p", Routes: []Route{route("GET", "/v1/{a}/x/{b}", tap.Citizen), route("GET", "/v1/{a}", tap.Citizen)}})
+	table, err := NewTable(pod{Name: "p", Routes: []Route{route("GET", "/v1/{a}/x/{b}", tap.Citizen), route("GET", "/v1/{a}", tap.Citizen), route("GET", "/log/{a...}", tap.Citizen)}})
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, seed := range []string{"/v1/a", "/v1/a/x/b", "/v1/%00/x/%", "//", "/v1/%C3%B1/x/\xff"} {
+	for _, seed := range []string{"/v1/a", "/v1/a/x/b", "/v1/%00/x/%", "//", "/v1/%C3%B1/x/\xff", "/log/a/b/%2F", "/log/..", "/log/x001/067.p/9"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, path string) {

@@ -2,6 +2,7 @@ package tap
 
 import (
 	"context"
+	"io"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -24,7 +25,12 @@ type Request struct {
 	Received  time.Time         // when the transport had it whole
 	Lang      Lang              // the language to answer in
 	Session   *Principal        // set by a TAP session for frames it authenticated itself
+	Streams   bool              // the transport can carry a [Response.Stream]
 }
+
+// HeaderLastEventID is the header field, as in [Request.Header], with which a
+// client of server-sent events says which one it saw last.
+const HeaderLastEventID = "last-event-id"
 
 // Query parses the query string.
 func (r *Request) Query() (url.Values, error) {
@@ -41,7 +47,18 @@ type Response struct {
 	ContentType string // empty = application/json
 	Header      map[string]string
 	Body        []byte
+	// Stream, when set, writes the body instead of Body, for as long as it
+	// takes. The transport calls it once, and only for a request that [Request.Streams].
+	Stream StreamFunc
 }
+
+// StreamFunc writes a body of unknown length until it is complete, ctx ends or the
+// peer stops reading. What is written reaches the peer at the latest with flush;
+// an error of either means that the peer is gone, and writing is over.
+//
+// An error that it returns before its first byte is answered as any other.
+// After that it can only cut the body short, in a way that the peer notices.
+type StreamFunc func(ctx context.Context, w io.Writer, flush func() error) error
 
 // Handler serves a request. An error is always an *Error or becomes one by
 // AsError.

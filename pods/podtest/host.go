@@ -91,7 +91,7 @@ func (r Request) decoded(now time.Time) *tap.Request {
 	path, query, _ := strings.Cut(r.Target, "?")
 	return &tap.Request{
 		ID: r.ID, Method: r.Method, Path: path, RawQuery: query, Body: r.bytes(), Received: now, Lang: r.Lang,
-		Remote: netip.MustParseAddr("192.0.2.7"), Transport: "test",
+		Remote: netip.MustParseAddr("192.0.2.7"), Transport: "test", Streams: true,
 	}
 }
 

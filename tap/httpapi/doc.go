@@ -19,6 +19,10 @@
 //     charged to [Options.BodyBudget] and to its sender's share of it until its
 //     request was served. So the memory that strangers can make the appliance
 //     hold does not grow with their connections and streams.
+//   - A reply of unknown length ([tap.Response].Stream) is written as it comes,
+//     for as long as its peer takes something every 30 s. It is no request in
+//     flight meanwhile. When it fails, the connection (over HTTP/2 the stream) is
+//     cut without the end of the body; when the server shuts down, too.
 //   - A session is never set: only the TAP transports authenticate sessions.
 //
 // # Errors

@@ -61,6 +61,7 @@ var passedOn = map[string]string{
 	"Content-Type":    "content-type",
 	"Date":            "date",
 	"Idempotency-Key": tap.HeaderRequestID,
+	"Last-Event-Id":   tap.HeaderLastEventID,
 	"Signature":       tap.HeaderSignature,
 	"Signature-Input": tap.HeaderSignatureInput,
 	"Tamv-Roles":      tap.HeaderRoles,
@@ -103,7 +104,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	head := tap.Request{
 		Method: hr.Method, Path: hr.URL.EscapedPath(), RawQuery: hr.URL.RawQuery,
 		Header: fields(hr.Header), Remote: remote(hr.RemoteAddr), Transport: "https",
-		Lang: tap.ParseLang(hr.Header.Get("Accept-Language")),
+		Lang: tap.ParseLang(hr.Header.Get("Accept-Language")), Streams: true,
 	}
 	if head.Path == "" {
 		head.Path = "/"
@@ -117,6 +118,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	// more than the reply.
 	if err != nil {
 		h.writeError(w, &head, tap.AsError(err))
+		return
+	}
+	if response.Stream != nil {
+		h.stream(w, hr, &head, response)
 		return
 	}
 	h.write(w, &head, response)
@@ -270,6 +275,15 @@ func refuse(code, format string, args ...any) *tap.Error {
 }
 
 func (h *handler) write(w http.ResponseWriter, r *tap.Request, response *tap.Response) {
+	w.Header().Set("Content-Length", strconv.Itoa(len(response.Body)))
+	h.head(w, r, response)
+	if _, err := w.Write(response.Body); err != nil {
+		h.options.Logger.Debug("the reply did not reach the client", "request", r.ID, "error", err)
+	}
+}
+
+// head writes the header of a reply.
+func (h *handler) head(w http.ResponseWriter, r *tap.Request, response *tap.Response) {
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
 	if response.ContentType != "" {
@@ -281,15 +295,11 @@ func (h *handler) write(w http.ResponseWriter, r *tap.Request, response *tap.Res
 	for name, value := range response.Header {
 		header.Set(name, value)
 	}
-	header.Set("Content-Length", strconv.Itoa(len(response.Body)))
 	status := response.Status
 	if status == 0 {
 		status = http.StatusOK
 	}
 	w.WriteHeader(status)
-	if _, err := w.Write(response.Body); err != nil {
-		h.options.Logger.Debug("the reply did not reach the client", "request", r.ID, "error", err)
-	}
 }
 
 // writeError renders the error; what must not cross the wire goes to the log.

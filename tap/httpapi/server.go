@@ -17,6 +17,7 @@ const (
 )
 
 // NewServer makes a server with bounded headers and times around a handler.
+// Its shutdown ends the streams, see [tap.StreamFunc], and waits for everything else.
 // The TLS configuration is cloned and raised to TLS 1.3; nil leaves TLS to the
 // caller's listener.
 func NewServer(h http.Handler, config *tls.Config) *http.Server {
@@ -24,7 +25,7 @@ func NewServer(h http.Handler, config *tls.Config) *http.Server {
 		config = config.Clone()
 		config.MinVersion = max(config.MinVersion, tls.VersionTLS13)
 	}
-	return &http.Server{
+	server := &http.Server{
 		Handler:           h,
 		TLSConfig:         config,
 		ReadHeaderTimeout: headerTimeout,
@@ -35,4 +36,6 @@ func NewServer(h http.Handler, config *tls.Config) *http.Server {
 		MaxHeaderBytes: headerBytes - 4<<10,
 		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: streamsPerConn},
 	}
+	endStreamsOnShutdown(server)
+	return server
 }
