@@ -14,18 +14,16 @@ import (
 const (
 	PartTile = "tile" // a stored hash of the tree, against the entries
 	PartTime = "time" // the timestamp, against the entry before
+	PartKeys = "keys" // the log's key history
 )
 
-// What a checkpoint can be in contradiction to. [Audit] wraps these into the
-// [*BrokenError] of the checkpoint; each of them is the log operator's doing, not a
-// damaged disk's.
+// What a log's newest checkpoint can contradict, besides [ErrSplitView]. [Audit] wraps
+// these in a [*BrokenError].
 var (
 	// ErrOtherLog: the log has another name than at the last visit.
 	ErrOtherLog = errors.New("bookpi: another log")
 	// ErrRolledBack: the log is smaller than a checkpoint of it that is already known.
 	ErrRolledBack = errors.New("bookpi: log rolled back")
-	// ErrForked: two roots at one size, so somebody was shown another history.
-	ErrForked = errors.New("bookpi: log forked")
 )
 
 // Visit is what an auditor remembers of a log between two audits. Keep it where the
@@ -49,11 +47,14 @@ const (
 	PayloadsIgnored
 )
 
-// AuditOptions says what an audit trusts, and how it works. The zero value of every
-// field but the key is usable.
+// AuditOptions says what an audit trusts, and how it works. Either VerifierKey or Policy
+// must be set; the zero value of every other field is usable.
 type AuditOptions struct {
-	// VerifierKey is the log's public key, from a place other than the log.
+	// VerifierKey is one of the log's public keys, from a place other than the log.
 	VerifierKey string
+	// Policy, if not nil, stands in place of VerifierKey and says which witnesses must
+	// have cosigned the newest checkpoint.
+	Policy *Policy
 	// Last is the auditor's last visit, nil at the first.
 	Last *Visit
 	// Payloads says which payloads must be there.
@@ -76,6 +77,7 @@ type AuditReport struct {
 	Entries        uint64         // entries looked at; Size unless the audit ended early
 	Payloads       uint64         // entries whose payload is there and matches
 	Withheld       uint64         // entries whose payload is not there
+	CosignedBy     []Cosignature  // witnesses of the policy that cosigned the newest checkpoint
 	Recorded       int            // checkpoints recorded earlier that are signed and agree with the tree
 	FirstTimestamp int64          // of the first entry, microseconds since the Unix epoch; 0 if none
 	LastTimestamp  int64          // of the last entry
@@ -89,8 +91,10 @@ func (r *AuditReport) Visit() Visit { return Visit{r.Origin, r.Size, r.Root} }
 // Audit walks a whole log, from entry 0 to its newest checkpoint, and trusts nothing of
 // it but the log's key. It checks that
 //
-//   - the newest checkpoint and every one recorded earlier are signed, and have the root
-//     that the entries give at their size,
+//   - the newest checkpoint and every one recorded earlier are signed, by the keys that
+//     the key history has for their size if there is one, carry no cosignature of a known
+//     witness that does not verify, and have the root that the entries give at their size,
+//   - the newest checkpoint is cosigned as the policy asks,
 //   - every entry is in its one encoding and names the entry before as its previous,
 //   - no timestamp is before that of the entry before,
 //   - every stored hash of the tree is the one that the entries give,
@@ -99,13 +103,17 @@ func (r *AuditReport) Visit() Visit { return Visit{r.Origin, r.Size, r.Root} }
 //
 // It returns nil only if all of this holds. A contradiction is a [*BrokenError], the
 // first one found; with opts.Damages the report lists more. When an entry and its stored
-// hash disagree, the signed root decides which of them is broken. Any other error means
-// that the audit could not be carried through: [ErrKey], or what the source returned.
+// hash disagree, the signed root decides which of them is broken. The error wraps
+// [ErrSplitView] if the log's newest checkpoint stands for entries that contradict an
+// earlier one: that is its operator's doing, while other damage may be a disk's. Any
+// other error means that the audit could not be carried through: [ErrKey], [ErrPolicy],
+// or what the source returned.
 //
-// What it cannot see: files that the newest checkpoint does not call for, and whether a
-// recorded checkpoint was removed, for logs keep only some of them. A source may offer a
-// full tile where a partial one was asked for (C2SP tlog-tiles); the hashes beyond the
-// checkpoint are not looked at.
+// What it does not look at: files that the newest checkpoint does not call for, and the
+// files key and policy, which are for people. It cannot know whether a recorded
+// checkpoint was removed, for logs keep only some of them. A source may offer a full tile
+// where a partial one was asked for (C2SP tlog-tiles); the hashes beyond the checkpoint
+// are not looked at either.
 //
 // Everything is read once, in one pass. The work is one [LeafHash] and one [NodeHash]
 // per entry, spread over opts.Workers goroutines.
@@ -113,11 +121,11 @@ func Audit(ctx context.Context, src Source, opts AuditOptions) (AuditReport, err
 	if opts.Workers < 1 {
 		opts.Workers = runtime.GOMAXPROCS(0)
 	}
-	verifier, err := newVerifier(opts.VerifierKey)
+	trusted, err := newTrust(&opts)
 	if err != nil {
 		return AuditReport{}, err
 	}
-	a := &audit{src: src, opts: opts, open: func(note []byte) (Checkpoint, error) { return openCheckpoint(note, verifier) }}
+	a := &audit{src: src, opts: opts, trust: trusted}
 	err = a.run(ctx)
 	if err != nil && !errors.Is(err, errEnough) {
 		return a.report, err
@@ -135,9 +143,9 @@ var errEnough = errors.New("bookpi: enough damage found")
 // audit is the state of one walk. Everything but src, opts and cp belongs to the
 // goroutine that called Audit.
 type audit struct {
-	src  Source
-	opts AuditOptions
-	open func(note []byte) (Checkpoint, error)
+	src   Source
+	opts  AuditOptions
+	trust trust // set before any checkpoint is opened
 
 	cp         Checkpoint  // the newest; set before any bundle is read
 	milestones []milestone // sizes ahead whose root is known, ascending
@@ -241,7 +249,7 @@ func (a *audit) grow(ctx context.Context, b auditedBundle) error {
 		within := a.tree
 		for _, leaf := range b.leaves[:len(b.leaves)-1] {
 			within.Append(leaf, nil)
-			if err := a.reach(&within); err != nil {
+			if err := a.reach(ctx, &within); err != nil {
 				return err
 			}
 		}
@@ -265,7 +273,7 @@ func (a *audit) grow(ctx context.Context, b auditedBundle) error {
 			}
 		}
 	}
-	return a.reach(&a.tree)
+	return a.reach(ctx, &a.tree)
 }
 
 // finish compares the tiles that the last entries left partial.

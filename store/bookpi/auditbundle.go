@@ -122,28 +122,8 @@ func (a *audit) settle(ctx context.Context, b *auditedBundle, index uint64, widt
 // the root of the newest checkpoint, along the tiles that the source has.
 func (a *audit) isSigned(ctx context.Context, index uint64, leaves []Hash) bool {
 	first := index * TileWidth
-	proof, err := InclusionProof(a.cp.Size, first, substitute{ctx, a.src, a.cp.Size, index, leaves})
+	proof, err := InclusionProof(a.cp.Size, first, sourceTiles{ctx, a.src, a.cp.Size, index, leaves})
 	return err == nil && VerifyInclusion(leaves[0], first, a.cp.Size, proof, a.cp.Root) == nil
-}
-
-// substitute reads tiles from a source, but one of level 0 from memory.
-type substitute struct {
-	ctx    context.Context
-	src    Source
-	size   uint64
-	index  uint64
-	leaves []Hash
-}
-
-func (s substitute) Tile(level uint8, index uint64) ([]Hash, error) {
-	if level == 0 && index == s.index {
-		return s.leaves, nil
-	}
-	hashes, problem, err := fetchTile(s.ctx, s.src, Tile{level, index, TileSpan(level, index, s.size)})
-	if err == nil && problem != "" {
-		err = fmt.Errorf("%w: %s", ErrTile, problem)
-	}
-	return hashes, err
 }
 
 // checkEntries checks what the entries say. The hash before the first one is not known

@@ -15,32 +15,40 @@ type milestone struct {
 	root     Hash
 	what     string // for people
 	recorded bool   // counted in the report
-	err      error  // what a contradiction means; nil if only the log's files can be to blame
+	earlier  bool   // known independently of the newest checkpoint
 }
 
-// begin reads the checkpoints. The newest comes last, so that none of the others may be
-// ahead of it even while the log grows.
+// begin reads the checkpoints and what they are trusted by. The order matters while the
+// log grows: no listed size is beyond the newest checkpoint, and the key history knows
+// the keys of them all.
 func (a *audit) begin(ctx context.Context) error {
-	if err := a.readRecorded(ctx); err != nil {
-		return err
-	}
-	f, err := fetch(ctx, a.src, CheckpointPath, MaxCheckpointSize)
+	sizes, err := a.recordedSizes(ctx)
 	if err != nil {
 		return err
 	}
-	if f.problem == "" {
-		if a.cp, err = a.open(f.data); err != nil {
-			f.problem = err.Error()
+	newest, err := fetch(ctx, a.src, CheckpointPath, MaxCheckpointSize)
+	if err != nil {
+		return err
+	}
+	if err := a.readKeys(ctx); err != nil {
+		return err
+	}
+	if newest.problem == "" {
+		if a.cp, a.report.CosignedBy, err = a.trust.open(newest.data, true); err != nil {
+			newest.problem = err.Error()
 		}
 	}
-	if f.problem != "" {
-		return cmp.Or(a.damaged(broken(PartCheckpoint, f.problem, err)), errEnough)
+	if newest.problem != "" {
+		return cmp.Or(a.damaged(broken(PartCheckpoint, newest.problem, err)), errEnough)
 	}
 	a.report.Origin, a.report.Size, a.report.Root = a.cp.Origin, a.cp.Size, a.cp.Root
+	a.milestones = []milestone{{size: a.cp.Size, root: a.cp.Root, what: "the newest"}}
 	if err := a.remember(); err != nil {
 		return err
 	}
-	a.milestones = append(a.milestones, milestone{size: a.cp.Size, root: a.cp.Root, what: "the newest"})
+	if err := a.readRecorded(ctx, sizes); err != nil {
+		return err
+	}
 	slices.SortStableFunc(a.milestones, func(x, y milestone) int { return cmp.Compare(x.size, y.size) })
 	for i := len(a.milestones) - 1; a.milestones[i].size > a.cp.Size; i-- {
 		m := a.milestones[i]
@@ -50,7 +58,60 @@ func (a *audit) begin(ctx context.Context) error {
 			return err
 		}
 	}
-	return a.reach(&a.tree)
+	return a.reach(ctx, &a.tree)
+}
+
+// trust says which checkpoints to believe.
+type trust struct {
+	policy  Policy
+	history KeyHistory // without records if the log has no history that the policy's keys are in
+}
+
+func newTrust(opts *AuditOptions) (trust, error) {
+	if opts.Policy != nil {
+		return trust{policy: *opts.Policy}, opts.Policy.Check()
+	}
+	key, err := newVerifier(opts.VerifierKey)
+	return trust{policy: Policy{Logs: []PolicyLog{{Key: key}}, Quorum: QuorumNone}}, err
+}
+
+// open reads a checkpoint. Only the newest needs the policy's quorum: the others were
+// recorded before any witness saw them.
+func (t *trust) open(note []byte, newest bool) (Checkpoint, []Cosignature, error) {
+	p := t.policy
+	if !newest {
+		p.Quorum = QuorumNone
+	}
+	if len(t.history.Records) > 0 {
+		cp, err := t.history.OpenCheckpoint(note)
+		if err != nil {
+			return Checkpoint{}, nil, err
+		}
+		p.Logs = []PolicyLog{{Key: t.history.At(cp.Size)[0]}}
+	}
+	return VerifyCheckpoint(note, p)
+}
+
+// readKeys follows the log's key history from the keys that are trusted already, if the
+// source has one.
+func (a *audit) readKeys(ctx context.Context) error {
+	f, err := fetch(ctx, a.src, KeysPath, MaxKeyHistory)
+	if err != nil || f.missing {
+		return err
+	}
+	var history KeyHistory
+	if f.problem == "" {
+		if history, err = ParseKeyHistory(f.data); err != nil {
+			f.problem = err.Error()
+		} else if !slices.ContainsFunc(a.trust.policy.Logs, func(l PolicyLog) bool { return history.Has(l.Key) }) {
+			f.problem = "no trusted key is in it"
+		}
+	}
+	if f.problem != "" {
+		return a.damaged(broken(PartKeys, f.problem, err))
+	}
+	a.trust.history = history
+	return nil
 }
 
 // remember makes the auditor's last visit a milestone.
@@ -63,16 +124,12 @@ func (a *audit) remember() error {
 		reason := fmt.Sprintf("its origin is %q, at the last visit it was %q", a.cp.Origin, last.Origin)
 		return a.damaged(broken(PartCheckpoint, reason, ErrOtherLog))
 	}
-	a.milestones = append(a.milestones, milestone{size: last.Size, root: last.Root, what: "the one of the last visit", err: ErrForked})
+	a.milestones = append(a.milestones, milestone{size: last.Size, root: last.Root, what: "the one of the last visit", earlier: true})
 	return nil
 }
 
 // readRecorded makes the checkpoints recorded earlier milestones.
-func (a *audit) readRecorded(ctx context.Context) error {
-	sizes, err := a.recordedSizes(ctx)
-	if err != nil {
-		return err
-	}
+func (a *audit) readRecorded(ctx context.Context, sizes []uint64) error {
 	for _, size := range sizes {
 		m, err := a.readOneRecorded(ctx, size)
 		var d *BrokenError
@@ -108,7 +165,7 @@ func (a *audit) recordedSizes(ctx context.Context) ([]uint64, error) {
 // readOneRecorded opens a recorded checkpoint; damage is a [*BrokenError]. It returns nil
 // if the log has dropped this checkpoint since it was listed.
 func (a *audit) readOneRecorded(ctx context.Context, size uint64) (*milestone, error) {
-	m := milestone{size: size, what: fmt.Sprintf("the one recorded at size %d", size), recorded: true, err: ErrForked}
+	m := milestone{size: size, what: fmt.Sprintf("the one recorded at size %d", size), recorded: true, earlier: true}
 	f, err := fetch(ctx, a.src, RecordedPath(size), MaxCheckpointSize)
 	if err != nil {
 		return nil, err
@@ -122,7 +179,7 @@ func (a *audit) readOneRecorded(ctx context.Context, size uint64) (*milestone, e
 	if f.problem != "" {
 		return nil, broken(PartCheckpoint, m.what+": "+f.problem, nil)
 	}
-	cp, err := a.open(f.data)
+	cp, _, err := a.trust.open(f.data, false)
 	if err != nil {
 		return nil, broken(PartCheckpoint, m.what+": "+err.Error(), err)
 	}
@@ -134,20 +191,54 @@ func (a *audit) readOneRecorded(ctx context.Context, size uint64) (*milestone, e
 }
 
 // reach compares the tree with the milestones at its size.
-func (a *audit) reach(tree *Tree) error {
+func (a *audit) reach(ctx context.Context, tree *Tree) error {
 	for len(a.milestones) > 0 && a.milestones[0].size == tree.Size() {
 		m := a.milestones[0]
 		a.milestones = a.milestones[1:]
-		if tree.Root() != m.root {
-			reason := fmt.Sprintf("%s has another root for these %d entries", m.what, m.size)
-			if err := a.damaged(broken(PartCheckpoint, reason, m.err)); err != nil {
-				return err
+		root := tree.Root()
+		if root == m.root {
+			if m.recorded {
+				a.report.Recorded++
 			}
-		} else if m.recorded {
-			a.report.Recorded++
+			continue
+		}
+		d := broken(PartCheckpoint, fmt.Sprintf("%s has another root for these %d entries", m.what, m.size), nil)
+		if m.earlier && a.isPrefix(ctx, m.size, root) {
+			d.Err = ErrSplitView
+		}
+		if err := a.damaged(d); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// isPrefix reports whether the entries read so far are those that the newest checkpoint
+// stands for, along the tiles that the source has.
+func (a *audit) isPrefix(ctx context.Context, size uint64, root Hash) bool {
+	proof, err := ConsistencyProof(size, a.cp.Size, sourceTiles{ctx: ctx, src: a.src, size: a.cp.Size})
+	return err == nil && VerifyConsistency(size, a.cp.Size, root, a.cp.Root, proof) == nil
+}
+
+// sourceTiles reads the tiles of a tree from a source, or the one tile of level 0 that
+// leaves are for from memory.
+type sourceTiles struct {
+	ctx    context.Context
+	src    Source
+	size   uint64
+	index  uint64
+	leaves []Hash
+}
+
+func (s sourceTiles) Tile(level uint8, index uint64) ([]Hash, error) {
+	if level == 0 && index == s.index && s.leaves != nil {
+		return s.leaves, nil
+	}
+	hashes, problem, err := fetchTile(s.ctx, s.src, Tile{level, index, TileSpan(level, index, s.size)})
+	if err == nil && problem != "" {
+		err = fmt.Errorf("%w: %s", ErrTile, problem)
+	}
+	return hashes, err
 }
 
 // file is one file of the source.
