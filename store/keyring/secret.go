@@ -22,9 +22,6 @@ const (
 	keyBytes = 32
 	// MaxLogKeys is the longest text of the ledger's keys, in bytes.
 	MaxLogKeys = 3800
-
-	maxName   = 64
-	secretMax = 1 + 8 + 1 + 1 + 2 + MaxLogKeys // the longest encoding, in bytes
 )
 
 // ID names a secret without saying anything about it.
