@@ -2,6 +2,7 @@ package anubis
 
 import (
 	"context"
+	"net/netip"
 	"testing"
 
 	"tamv.internal/tamv/tap"
@@ -11,6 +12,7 @@ func benchSite(b *testing.B) (*site, string) {
 	s := newSite(b, func(c *Config) {
 		all := Rate{1e12, 1 << 40}
 		c.Limits.Identity, c.Limits.Address, c.Limits.Failures = all, all, all
+		c.Exempt = func(netip.Addr) bool { return true }
 	})
 	return s, s.enrol("main", "ana", tap.Citizen)
 }
@@ -60,6 +62,15 @@ func BenchmarkRefuseSpentAddress(b *testing.B) {
 	benchRefused(b, func(s *site, ana string) *tap.Request {
 		s.gate.failures.rate = Rate{}
 		s.gate.failures.take(network(home), s.Now())
+		return s.signed(ana, s.request("GET", "/v1/dreamspaces", nil))
+	})
+}
+
+// Nothing is looked at that a blocked address sends.
+func BenchmarkRefuseBlocked(b *testing.B) {
+	benchRefused(b, func(s *site, ana string) *tap.Request {
+		s.gate.sentry.exempt = nil
+		s.hammer(home)
 		return s.signed(ana, s.request("GET", "/v1/dreamspaces", nil))
 	})
 }

@@ -105,15 +105,15 @@ func (s *sentry) failed(c claim, code string, who *standing, now time.Time) {
 	}
 	if byIdentity && f.keyID != "" {
 		t, _ := s.identities.use(f.keyID)
-		s.weigh(f, Guessing, t.failures.add(s.slot(Guessing, now)))
-		s.weigh(f, Spread, t.others.add(maphash.Comparable(s.seed, network(c.remote)), s.slot(Spread, now), s.policy.Spread.Count))
+		s.weigh(f, Guessing, &t.raised[0], t.failures.add(s.slot(Guessing, now)))
+		s.weigh(f, Spread, &t.raised[1], t.others.add(maphash.Comparable(s.seed, network(c.remote)), s.slot(Spread, now), s.policy.Spread.Count))
 	}
 	if byAddress {
 		t, _ := s.addresses.use(f.subject())
-		s.weigh(f, Hammering, t.failures.add(s.slot(Hammering, now)))
+		s.weigh(f, Hammering, &t.raised[0], t.failures.add(s.slot(Hammering, now)))
 		if c.identity != anonymous {
 			name := maphash.Comparable(s.seed, c.tenant+"\x00"+c.identity)
-			s.weigh(f, Spray, t.others.add(name, s.slot(Spray, now), s.policy.Spray.Count))
+			s.weigh(f, Spray, &t.raised[1], t.others.add(name, s.slot(Spray, now), s.policy.Spray.Count))
 		}
 	}
 }
@@ -133,34 +133,25 @@ func (s *sentry) slot(p Pattern, now time.Time) int64 {
 }
 
 // weigh raises an alarm when the count makes a pattern, unless the same was
-// raised a moment ago or there were too many; mu is held.
-func (s *sentry) weigh(f failure, p Pattern, count int) {
+// raised a moment ago or there were too many; raised is when the trace heard of
+// it last. mu is held.
+func (s *sentry) weigh(f failure, p Pattern, raised *time.Time, count int) {
 	threshold := s.policy.of(p)
-	if count < threshold.Count {
+	if count < threshold.Count || within(threshold.window(), *raised, f.now) {
 		return
 	}
-	a := alarm{tenant: f.tenant, alert: Alert{
-		Pattern: p, Identity: strings.Clone(f.identity), Address: attempt{claim: f.claim}.place(), Count: count,
-		WindowSeconds: threshold.WindowSeconds, Last: f.now.UnixMicro(), Expires: f.now.Add(s.policy.kept()).UnixMicro(),
-	}}
-	subject, kind := f.keyID, &s.families[0]
-	if p.ofAddress() {
-		// The names are the attacker's words; the address is what is known.
-		a.tenant, a.alert.Identity, a.alert.Address = s.watchlist.tenant, "", placeOf(f.subject())
-		subject, kind = a.alert.Address, &s.families[1]
-	}
-	a.alert.ID = alertID(p, a.tenant, subject)
+	a, family := s.alarm(f, p, count)
 	key := alertKey(a.tenant, a.alert.ID)
 	blocks := p.ofAddress() && s.policy.BlockSeconds > 0 && !f.spared
 	if blocks {
 		if _, already := s.watchlist.blocked(f.subject(), f.now); already {
 			return
 		}
-	} else if s.watchlist.raisedLately(key, threshold.window(), f.now) {
+	} else if *raised = s.watchlist.raised(key); within(threshold.window(), *raised, f.now) {
 		return
 	}
-	if len(s.alarms) == maxAlarms || !kind.budget.AllowN(f.now, 1) {
-		kind.withheld++
+	if len(s.alarms) == maxAlarms || !family.budget.AllowN(f.now, 1) {
+		family.withheld++
 		s.metrics.withheld.Inc()
 		return
 	}
@@ -170,9 +161,27 @@ func (s *sentry) weigh(f failure, p Pattern, count int) {
 		s.addresses.forget(f.subject()) // afterwards it starts anew
 	}
 	a.alert = s.watchlist.raise(key, a.alert)
-	a.withheld, kind.withheld = kind.withheld, 0
+	a.withheld, family.withheld = family.withheld, 0
 	s.alarms = append(s.alarms, a)
 	s.metrics.alerts.WithLabelValues(string(p)).Inc()
+}
+
+// alarm makes the alarm of a pattern that a failure completed; mu is held.
+func (s *sentry) alarm(f failure, p Pattern, count int) (alarm, *family) {
+	a := alarm{tenant: f.tenant, alert: Alert{
+		Pattern: p, Count: count, WindowSeconds: s.policy.of(p).WindowSeconds,
+		Last: f.now.UnixMicro(), Expires: f.now.Add(s.policy.kept()).UnixMicro(),
+	}}
+	if p.ofAddress() {
+		// The names that were tried are the attacker's words; the address is
+		// what is known.
+		a.tenant, a.alert.Address = s.watchlist.tenant, placeOf(f.subject())
+		a.alert.ID = alertID(p, a.tenant, a.alert.Address)
+		return a, &s.families[1]
+	}
+	a.alert.Identity, a.alert.Address = strings.Clone(f.identity), placeOf(f.remote)
+	a.alert.ID = alertID(p, a.tenant, f.identity)
+	return a, &s.families[0]
 }
 
 // lifted forgets what an address did: whoever lifted its block means it.
@@ -194,8 +203,13 @@ func (s *sentry) take() []alarm {
 // trace is what is remembered of one address or identity.
 type trace struct {
 	failures window
-	others   sightings // names of an address, addresses of an identity
+	others   sightings    // names of an address, addresses of an identity
+	raised   [2]time.Time // when the failures, and the others, were last found to be told already
 }
+
+// within says whether two moments are closer than a window. Clocks differ and
+// are set back, hence in either order.
+func within(window time.Duration, a, b time.Time) bool { return b.Sub(a).Abs() < window }
 
 // window counts events in the slots of a window that moves.
 type window struct {

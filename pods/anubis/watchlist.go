@@ -54,6 +54,10 @@ type Block struct {
 	Times   int     `json:"times"` // blocks in a row, this one included
 }
 
+func (b Block) forgotten(now time.Time) bool {
+	return b.Until+repeatMemory.Microseconds() <= now.UnixMicro()
+}
+
 func alertKey(tenant, id string) store.Key { return store.K(tenant, SpaceAlert, id) }
 
 func blockKey(tenant string, address netip.Addr) store.Key {
@@ -221,19 +225,23 @@ func (w *Watchlist) blocked(address netip.Addr, now time.Time) (until time.Time,
 func (w *Watchlist) hold(address netip.Addr, p Pattern, now time.Time) Block {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	b := Block{Address: address.String(), Pattern: p, Since: now.UnixMicro(), Times: w.blocks[address].Times + 1}
+	b := Block{Address: address.String(), Pattern: p, Since: now.UnixMicro(), Times: 1}
+	if last, known := w.blocks[address]; known && !last.forgotten(now) {
+		b.Times += last.Times
+	}
 	b.Until = now.Add(w.policy.Load().block(b.Times)).UnixMicro()
 	w.blocks[address] = b
 	return b
 }
 
-// raisedLately says whether the alert was raised within the window around a
-// moment. Clocks differ and are set back, hence around.
-func (w *Watchlist) raisedLately(key store.Key, window time.Duration, now time.Time) bool {
+// raised is when the alert was last raised; zero = never.
+func (w *Watchlist) raised(key store.Key) time.Time {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
-	a, known := w.alerts[key]
-	return known && now.Sub(time.UnixMicro(a.Last)).Abs() < window
+	if a, known := w.alerts[key]; known {
+		return time.UnixMicro(a.Last)
+	}
+	return time.Time{}
 }
 
 // raise takes over an alert of this node and returns it with its history.
@@ -256,7 +264,7 @@ func (w *Watchlist) forget(now time.Time) {
 	defer w.mu.Unlock()
 	at := now.UnixMicro()
 	maps.DeleteFunc(w.alerts, func(_ store.Key, a Alert) bool { return a.Expires <= at })
-	maps.DeleteFunc(w.blocks, func(_ netip.Addr, b Block) bool { return b.Until+repeatMemory.Microseconds() <= at })
+	maps.DeleteFunc(w.blocks, func(_ netip.Addr, b Block) bool { return b.forgotten(now) })
 }
 
 // AlertSummary is what there is to see to.
