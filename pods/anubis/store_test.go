@@ -133,3 +133,57 @@ func TestOnTheRealStore(t *testing.T) {
 	}
 	admit(signed(), codeOK)
 }
+
+// On the real state machine: a block holds on a node that only follows, survives
+// a restart, and its record goes by itself.
+func TestBlocksOnTheRealStore(t *testing.T) {
+	here, there := NewWatchlist("main"), NewWatchlist("main")
+	observers := map[string][]store.Observer{}
+	for _, space := range []string{SpaceAlert, SpaceBlocked, SpaceSecurity} {
+		observers[space] = []store.Observer{here.ObserveChanges, there.ObserveChanges}
+	}
+	dir := t.TempDir()
+	state, err := store.Open(dir, observers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	machine := &log{store: state, stamp: now.UnixMicro()}
+	gate := New(Config{
+		Directory: NewDirectory(), View: state, Writer: store.NewWriter(machine, state), Limits: DefaultLimits(),
+		Now: func() time.Time { return now }, Log: slog.New(slog.DiscardHandler), Watchlist: here,
+	})
+	for range DefaultPolicy().Hammering.Count {
+		gate.Failed(t.Context(), "main/x", attacker, "wss", tap.CodeBadSignature)
+	}
+	if err := gate.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, blocked := there.blocked(attacker, now); !blocked || there.Alerts().Open != 1 {
+		t.Fatal("the other node does not know")
+	}
+	if err := state.Close(); err != nil {
+		t.Fatal(err)
+	}
+	late := NewWatchlist("main")
+	observers[SpaceBlocked] = []store.Observer{late.ObserveChanges}
+	observers[SpaceAlert] = observers[SpaceBlocked]
+	if state, err = store.Open(dir, observers); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = state.Close() })
+	if err := late.Load(state); err != nil {
+		t.Fatal(err)
+	}
+	until, blocked := late.blocked(attacker, now)
+	if !blocked || until.Sub(now) != 15*time.Minute || late.Alerts().Open != 1 {
+		t.Fatal("forgotten by a restart", until)
+	}
+	machine.store, machine.stamp = state, until.Add(repeatMemory).UnixMicro()
+	_, err = store.NewWriter(machine, state).Commit(t.Context(), store.Batch{
+		RequestID: uuid.New(), Tenant: "main", Evidence: []store.Evidence{{Actor: "ana", Action: "test", Outcome: "ok"}},
+	})
+	if err != nil || len(late.blocks) != 0 || late.Alerts().Open != 0 {
+		t.Fatal("the records outlived their time", err)
+	}
+}
