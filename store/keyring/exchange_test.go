@@ -1,0 +1,404 @@
+package keyring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tamv.internal/tamv/tap"
+)
+
+// site is members that exchange keys over pipes.
+type site struct {
+	t       testing.TB
+	mu      sync.Mutex
+	names   []string
+	nodes   map[string]*node
+	down    map[string]bool
+	mute    map[string]bool // accepts and never answers
+	dials   atomic.Int64
+	changed chan struct{}
+}
+
+type node struct {
+	*Exchange
+	ring *Ring
+	dir  string
+}
+
+func newSite(t testing.TB, names ...string) *site {
+	s := &site{t: t, nodes: map[string]*node{}, down: map[string]bool{}, mute: map[string]bool{}, changed: make(chan struct{})}
+	for _, name := range names {
+		s.join(name)
+	}
+	return s
+}
+
+func (s *site) join(name string) *node {
+	s.t.Helper()
+	dir := s.t.TempDir()
+	r := openRingOn(s.t, dir, &faults{lazy: true})
+	n := &node{ring: r, dir: dir}
+	n.Exchange = NewExchange(ExchangeConfig{
+		Ring: r, Self: name, Members: s.members, Changed: s.change,
+		Dial: func(ctx context.Context, member string) (net.Conn, error) { return s.dial(ctx, name, member) },
+	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.names, s.nodes[name] = append(s.names, name), n
+	close(s.changed)
+	s.changed = make(chan struct{})
+	return n
+}
+
+func (s *site) members() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.names...)
+}
+
+func (s *site) change() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changed
+}
+
+func (s *site) set(m map[string]bool, name string, value bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m[name] = value
+}
+
+func (s *site) dial(ctx context.Context, from, to string) (net.Conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dials.Add(1)
+	if s.down[to] || s.down[from] || ctx.Err() != nil {
+		return nil, errors.New("no route")
+	}
+	near, far := net.Pipe()
+	if s.mute[to] {
+		s.t.Cleanup(func() { far.Close() })
+		return near, nil
+	}
+	go s.nodes[to].Serve(far)
+	return near, nil
+}
+
+func TestAKeyIsSafeWithAMajority(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "n1", "n2", "n3")
+		first, second := subjectKey("ana", 0, 1), subjectKey("eva", 0, 2)
+		must(t, s.nodes["n1"].Store(t.Context(), first))
+		synctest.Wait()
+		for name, n := range s.nodes {
+			if !n.ring.Has(first.ID()) {
+				t.Errorf("%s lacks it although it can be reached", name)
+			}
+		}
+		s.set(s.down, "n3", true)
+		must(t, s.nodes["n1"].Store(t.Context(), second))
+		if !s.nodes["n2"].ring.Has(second.ID()) || s.nodes["n3"].ring.Has(second.ID()) {
+			t.Error("not exactly a majority has it")
+		}
+		s.set(s.mute, "n2", true)
+		began := time.Now()
+		err := s.nodes["n1"].Store(t.Context(), subjectKey("leo", 0, 3))
+		wantCode(t, err, tap.Unavailable, "keyring_quorum")
+		if d := tap.AsError(err).Details; d["answered"] != 1 || d["needed"] != 2 || time.Since(began) != storeTimeout {
+			t.Errorf("%v after %v", d, time.Since(began))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if err := s.nodes["n1"].Store(ctx, first); !tap.IsKind(err, tap.Timeout) {
+			t.Errorf("waited longer than its caller: %v", err)
+		}
+		synctest.Wait()
+	})
+}
+
+func TestAloneAKeyIsSafeAtOnce(t *testing.T) {
+	s := newSite(t, "n1")
+	must(t, s.nodes["n1"].Store(t.Context(), subjectKey("ana", 0, 1)))
+	if s.dials.Load() != 0 {
+		t.Error("asked somebody")
+	}
+}
+
+// A key of a generation that somebody knows to be over is not safe anywhere.
+func TestAPeerThatIsAheadRefuses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "n1", "n2", "n3")
+		s.nodes["n2"].ring.Advance("main", "ana", 1)
+		s.set(s.down, "n3", true)
+		key := subjectKey("ana", 0, 1)
+		wantCode(t, s.nodes["n1"].Store(t.Context(), key), tap.Conflict, "generation_over")
+		if s.nodes["n2"].ring.Has(key.ID()) {
+			t.Error("it took the key")
+		}
+		s.nodes["n1"].ring.Advance("main", "ana", 1)
+		wantCode(t, s.nodes["n1"].Store(t.Context(), key), tap.Conflict, "generation_over")
+	})
+}
+
+// What a node lacks comes from the others, in pages; what is equal costs one question.
+func TestNodesBecomeEqual(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "n1", "n2")
+		var keys []Secret
+		for n := range 3 * maxGet {
+			keys = append(keys, subjectKey(fmt.Sprint("s", n), 0, byte(n)))
+		}
+		keys = append(keys, LogSecret(2, string(make([]byte, MaxLogKeys))), LogSecret(3, "keys"))
+		must(t, s.nodes["n1"].ring.Put(keys...))
+		must(t, s.nodes["n2"].ring.Put(subjectKey("only-n2", 0, 9)))
+		s.nodes["n2"].ring.Advance("main", "s1", 1)
+		s.nodes["n2"].Sync(t.Context())
+		if count, _ := s.nodes["n2"].ring.Digest(); count != len(keys) || s.nodes["n2"].ring.Held("main", "s1") != 0 {
+			t.Errorf("%d of %d", count, len(keys))
+		}
+		s.nodes["n1"].ring.Advance("main", "s1", 1)
+		s.nodes["n1"].Sync(t.Context())
+		c1, x1 := s.nodes["n1"].ring.Digest()
+		if c2, x2 := s.nodes["n2"].ring.Digest(); c1 != c2 || x1 != x2 {
+			t.Errorf("%d and %d secrets", c1, c2)
+		}
+	})
+}
+
+func TestRunFollowsTheMembers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "n1", "n2")
+		key, later := subjectKey("ana", 0, 1), subjectKey("eva", 0, 1)
+		must(t, s.nodes["n1"].ring.Put(key))
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { s.nodes["n2"].Run(ctx) })
+		synctest.Wait()
+		if !s.nodes["n2"].ring.Has(key.ID()) {
+			t.Fatal("it did not begin with a comparison")
+		}
+		must(t, s.join("n3").ring.Put(later))
+		synctest.Wait() // the join woke it, before n3 had anything; the next turn finds it
+		if s.nodes["n2"].ring.Has(later.ID()) {
+			t.Error("the test shows nothing")
+		}
+		<-time.After(2 * SyncInterval)
+		synctest.Wait()
+		if !s.nodes["n2"].ring.Has(later.ID()) {
+			t.Error("a later key did not come")
+		}
+		must(t, s.nodes["n1"].ring.Put(subjectKey("leo", 0, 1)))
+		s.join("n4")
+		synctest.Wait()
+		if s.nodes["n2"].ring.Held("main", "leo") != 1 {
+			t.Error("a change of the members was not noticed")
+		}
+		cancel()
+		wg.Wait()
+		if err := s.nodes["n2"].Store(t.Context(), key); !tap.IsKind(err, tap.Unavailable) {
+			t.Errorf("begins something after its end: %v", err)
+		}
+	})
+}
+
+func TestFetching(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "n1", "n2", "n3")
+		key := subjectKey("ana", 0, 1)
+		must(t, s.nodes["n3"].ring.Put(key))
+		got, err := s.nodes["n1"].Fetch(t.Context(), key.ID())
+		if err != nil || got.ID() != key.ID() || !s.nodes["n1"].ring.Has(key.ID()) {
+			t.Fatal(err)
+		}
+		// Destroyed here: nobody is asked.
+		s.nodes["n1"].ring.Advance("main", "ana", 1)
+		before := s.dials.Load()
+		_, err = s.nodes["n1"].Fetch(t.Context(), key.ID())
+		wantCode(t, err, tap.NotFound, "erased")
+		if s.dials.Load() != before {
+			t.Error("asked somebody for what it destroyed")
+		}
+		// Destroyed before this node's last start, and the other one is behind.
+		s.nodes["n2"].ring.Advance("main", "ana", 1)
+		_, err = s.nodes["n2"].Fetch(t.Context(), key.ID())
+		wantCode(t, err, tap.NotFound, "erased")
+		// Nobody has it, a majority says so.
+		s.set(s.down, "n3", true)
+		_, err = s.nodes["n2"].Fetch(t.Context(), ID{1})
+		wantCode(t, err, tap.NotFound, "erased")
+		s.set(s.down, "n1", true)
+		_, err = s.nodes["n2"].Fetch(t.Context(), ID{1})
+		wantCode(t, err, tap.Unavailable, "keyring_quorum")
+	})
+}
+
+// raw opens a connection to a member that serves, to say anything on it.
+func (s *site) raw(name string) (net.Conn, <-chan struct{}) {
+	near, far := net.Pipe()
+	done := make(chan struct{})
+	go func() {
+		s.nodes[name].Serve(far)
+		close(done)
+	}()
+	return near, done
+}
+
+func TestServingStrangeRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "n1")
+		for name, request := range map[string]struct {
+			kind byte
+			body []byte
+		}{
+			"unknown": {9, nil}, "an answer": {frameSecrets, []byte{0, 0}}, "digest with a body": {frameDigest, []byte{1}},
+			"list without an id": {frameList, nil}, "get without a count": {frameGet, []byte{0}}, "get cut": {frameGet, []byte{0, 1, 2}},
+			"get of too many": {frameGet, appendIDs(nil, make([]ID, maxGet+1))}, "put of nothing": {framePut, []byte{0, 1}},
+			"put of no secret": {framePut, []byte{0, 1, 0, 3, 1, 2, 3}}, "put with a rest": {framePut, append(appendSecrets(nil, []Secret{subjectKey("ana", 0, 1)}), 0)},
+			"put of a bad name": {framePut, appendSecrets(nil, []Secret{{Kind: SubjectKey, Tenant: "MAIN", Subject: "ana", Value: make([]byte, 32)}})},
+		} {
+			conn, done := s.raw("n1")
+			must(t, writeFrame(conn, request.kind, request.body))
+			if kind, _, err := readFrame(conn); err != nil || kind != frameRefused {
+				t.Errorf("%s: answered with %d, %v", name, kind, err)
+			}
+			<-done
+		}
+		if count, _ := s.nodes["n1"].ring.Digest(); count != 0 {
+			t.Error("something was stored")
+		}
+		for _, header := range [][]byte{{0, 0, 0, 0, 1}, {0, 1, 0, 1, 1}, {255, 255, 255, 255, 1}} {
+			conn, done := s.raw("n1")
+			_, err := conn.Write(header)
+			must(t, err)
+			<-done
+		}
+		// Who says nothing is let go, and so is who says half.
+		for _, half := range [][]byte{nil, {0, 0, 0, 17, frameList, 1}} {
+			conn, done := s.raw("n1")
+			began := time.Now()
+			if len(half) > 0 {
+				_, err := conn.Write(half)
+				must(t, err)
+			}
+			<-done
+			if took := time.Since(began); took != idleTimeout {
+				t.Errorf("let go after %v", took)
+			}
+		}
+	})
+}
+
+func TestOnlySoManyAreServed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "n1")
+		for range maxServed {
+			conn, _ := s.raw("n1")
+			defer conn.Close()
+		}
+		synctest.Wait()
+		_, done := s.raw("n1")
+		<-done
+	})
+}
+
+func TestAMemberThatCannotStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "n1", "n2")
+		must(t, s.nodes["n2"].ring.Close())
+		wantCode(t, s.nodes["n1"].Store(t.Context(), subjectKey("ana", 0, 1)), tap.Unavailable, "keyring_quorum")
+	})
+}
+
+// A member that answers nonsense, or something else than it was asked, changes nothing.
+func TestStrangeAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		other := appendSecrets(nil, []Secret{subjectKey("eva", 0, 1)})
+		for name, answers := range map[string][]struct {
+			kind byte
+			body []byte
+		}{
+			"refused":         {{frameRefused, nil}},
+			"no state":        {{frameState, []byte{1}}},
+			"not ascending":   {{frameState, appendState(nil, 9, ID{1})}, {frameIDs, appendIDs(nil, []ID{{2}, {1}})}},
+			"never ending":    {{frameState, appendState(nil, 9, ID{1})}, {frameIDs, appendIDs(nil, []ID{{}})}},
+			"another secret":  {{frameState, appendState(nil, 9, ID{1})}, {frameIDs, appendIDs(nil, []ID{{1}})}, {frameSecrets, other}},
+			"broken secrets":  {{frameState, appendState(nil, 9, ID{1})}, {frameIDs, appendIDs(nil, []ID{{1}})}, {frameSecrets, []byte{0}}},
+			"too many ids":    {{frameState, appendState(nil, 9, ID{1})}, {frameIDs, []byte{255, 255}}},
+			"another's frame": {{frameStored, []byte{0, 1, 1}}},
+		} {
+			r := openRing(t, t.TempDir())
+			e := NewExchange(ExchangeConfig{
+				Ring: r, Self: "n1", Members: func() []string { return []string{"n1", "n2"} },
+				Dial: func(context.Context, string) (net.Conn, error) {
+					near, far := net.Pipe()
+					go func() {
+						defer far.Close()
+						for _, a := range answers {
+							if _, _, err := readFrame(far); err != nil || writeFrame(far, a.kind, a.body) != nil {
+								return
+							}
+						}
+					}()
+					return near, nil
+				},
+			})
+			if err := e.syncWith(t.Context(), "n2"); err == nil {
+				t.Errorf("%s: no error", name)
+			}
+			if count, _ := r.Digest(); count != 0 {
+				t.Errorf("%s: something was stored", name)
+			}
+		}
+		for _, answer := range [][]byte{{}, {0, 1}, {0, 1, 9}, {0, 2, 1}, {1, 1, 1}} {
+			e := NewExchange(ExchangeConfig{
+				Ring: openRing(t, t.TempDir()), Self: "n1", Members: func() []string { return []string{"n1", "n2"} },
+				Dial: func(context.Context, string) (net.Conn, error) {
+					near, far := net.Pipe()
+					go func() {
+						defer far.Close()
+						_, _, _ = readFrame(far)
+						_ = writeFrame(far, frameStored, answer)
+					}()
+					return near, nil
+				},
+			})
+			if err := e.Store(t.Context(), subjectKey("ana", 0, 1)); !tap.IsKind(err, tap.Unavailable) {
+				t.Errorf("%v counts as stored: %v", answer, err)
+			}
+		}
+	})
+}
+
+func FuzzServe(f *testing.F) {
+	s := newSite(f, "n1")
+	key := subjectKey("ana", 0, 1)
+	must(f, s.nodes["n1"].ring.Put(key))
+	id := key.ID()
+	f.Add(framePut, appendSecrets(nil, []Secret{key}))
+	f.Add(frameGet, appendIDs(nil, []ID{id}))
+	f.Add(frameList, id[:])
+	f.Add(frameDigest, []byte{})
+	f.Fuzz(func(t *testing.T, kind byte, body []byte) {
+		if kind == framePut {
+			secrets, err := parseSecrets(body)
+			if err != nil {
+				return
+			}
+			if again := appendSecrets(nil, secrets); string(again) != string(body) {
+				t.Fatalf("%x was read as %x", body, again)
+			}
+			return
+		}
+		answer, reply := s.nodes["n1"].answer(kind, body)
+		if answer != frameRefused && answer != kind+64 || len(reply) > maxFrame {
+			t.Fatalf("type %d was answered with %d, %d bytes", kind, answer, len(reply))
+		}
+	})
+}
