@@ -1,0 +1,161 @@
+package vectors
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"tamv.internal/tamv/tap"
+)
+
+// Listing is one element of what `tamvvectors list` prints, a JSON array.
+type Listing struct {
+	Name    string `json:"name"`
+	Version string `json:"version,omitempty"`
+	Missing string `json:"missing,omitempty"` // why it cannot run here, and what to install
+}
+
+// ListPeers asks a program which peers it can run.
+func ListPeers(ctx context.Context, program string) ([]Listing, error) {
+	var complaint bytes.Buffer
+	c := exec.CommandContext(ctx, program, "list")
+	c.Stderr = &complaint
+	out, err := c.Output()
+	var all []Listing
+	if err == nil {
+		err = json.Unmarshal(out, &all)
+	}
+	if err != nil {
+		return nil, tap.Wrap(opPeer, tap.NotFound, err, "%s does not list peers: %s", program, complaint.String())
+	}
+	return all, nil
+}
+
+// Peer is an index in a process of its own: `tamvvectors run NAME` with the
+// [Parameters] as flags. The program reads the same files, builds, and prints a
+// [Built] as one line of JSON. For each line it then reads, which holds an ef, it
+// answers all queries and prints a [Pass]. At the end of its input it ends.
+type Peer struct {
+	name    string
+	command *exec.Cmd
+	stdin   io.WriteCloser
+	stdout  *bufio.Reader
+	stderr  bytes.Buffer
+	ended   bool
+}
+
+const (
+	opPeer = "bench.vector.peer"
+	// maxLine bounds what a peer may print in a line.
+	maxLine = 1 << 16
+	// goodbye is how long a peer may take to end once its input has ended.
+	goodbye = 10 * time.Second
+)
+
+// NewPeer returns the peer of a name. Its process runs from Build to Close.
+func NewPeer(program, name string, p Parameters) *Peer {
+	c := exec.Command(program, "run", name, "--base", p.Base, "--query", p.Query, "--truth", p.Truth, "--metric", p.Metric,
+		"--m", strconv.Itoa(p.M), "--ef-construction", strconv.Itoa(p.EfConstruction), "--threads", strconv.Itoa(p.Threads))
+	// Ctrl-C is for tamvbench, which then ends the peer with its children.
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.WaitDelay = goodbye
+	return &Peer{name: name, command: c}
+}
+
+// Name returns the peer's name.
+func (p *Peer) Name() string { return p.name }
+
+// Build starts the process and waits until it has built.
+func (p *Peer) Build(ctx context.Context) (Built, error) {
+	var b Built
+	p.command.Stderr = &p.stderr
+	in, err := p.command.StdinPipe()
+	if err != nil {
+		return b, err
+	}
+	out, err := p.command.StdoutPipe()
+	if err != nil {
+		return b, err
+	}
+	if err := p.command.Start(); err != nil {
+		return b, tap.Wrap(opPeer, tap.NotFound, err, "the program does not start")
+	}
+	p.stdin, p.stdout = in, bufio.NewReaderSize(out, maxLine)
+	if err := p.answer(ctx, &b); err != nil {
+		return b, err
+	}
+	if b.Rows < 1 || !(b.CPU > 0) || !(b.Bytes >= 0) {
+		return b, p.failed(fmt.Errorf("it claims %+v", b))
+	}
+	return b, nil
+}
+
+// Pass asks for a pass.
+func (p *Peer) Pass(ctx context.Context, ef int) (Pass, error) {
+	var one Pass
+	if _, err := fmt.Fprintln(p.stdin, ef); err != nil {
+		return one, p.failed(err)
+	}
+	if err := p.answer(ctx, &one); err != nil {
+		return one, err
+	}
+	if one.EF != ef || !(one.Recall >= 0 && one.Recall <= 1) || !(one.CPU > 0) {
+		return one, p.failed(fmt.Errorf("it claims %+v", one))
+	}
+	return one, nil
+}
+
+// answer reads one line. When ctx ends, the process is killed.
+func (p *Peer) answer(ctx context.Context, into any) error {
+	stop := context.AfterFunc(ctx, p.kill)
+	defer stop()
+	line, err := p.stdout.ReadSlice('\n')
+	if ctx.Err() != nil {
+		return tap.AsError(ctx.Err())
+	}
+	if err == nil {
+		err = json.Unmarshal(line, into)
+	}
+	if err != nil {
+		return p.failed(err)
+	}
+	return nil
+}
+
+// failed ends the process and tells what it said.
+func (p *Peer) failed(err error) error {
+	p.end()
+	said := strings.ToValidUTF8(strings.TrimSpace(p.stderr.String()), "?")
+	return tap.Wrap(opPeer, tap.Unavailable, err, "it stopped answering: %s", said[:min(len(said), 600)])
+}
+
+// Close ends the process.
+func (p *Peer) Close() error {
+	if p.stdin != nil && !p.ended {
+		_ = p.stdin.Close() // it may have ended already
+		late := time.AfterFunc(goodbye, p.kill)
+		defer late.Stop()
+		p.ended = true
+		_ = p.command.Wait() // how it ended changes no measurement
+	}
+	return nil
+}
+
+func (p *Peer) end() {
+	if !p.ended {
+		p.kill()
+		p.ended = true
+		_ = p.command.Wait() // it was killed
+	}
+}
+
+// kill ends the process and its children; it may run beside the other methods.
+func (p *Peer) kill() { _ = syscall.Kill(-p.command.Process.Pid, syscall.SIGKILL) }
