@@ -5,16 +5,20 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/vmihailenco/msgpack/v5"
 
 	"tamv.internal/tamv/store"
 )
 
 // What BenchmarkLoad and BenchmarkSearch fill memory with:
 //
-//	go test ./pods/memory -run - -bench 'Load|Search' -benchtime 1x -documents 100000 -dimensions 256
+//	go test ./pods/memory -run - -bench 'Load|Search|Start' -benchtime 1x -documents 100000 -dimensions 256
 var (
 	benchDocuments  = flag.Int("documents", 5_000, "documents in memory, for benchmarks")
 	benchDimensions = flag.Int("dimensions", 256, "dimensions of their vectors")
@@ -125,6 +129,63 @@ func BenchmarkSearch(b *testing.B) {
 				if err != nil || len(got) == 0 {
 					b.Fatal(len(got), err)
 				}
+			}
+		})
+	}
+}
+
+// BenchmarkStart opens a state and loads memory from it: with the index that a
+// marker left, and without, as after damage.
+func BenchmarkStart(b *testing.B) {
+	s := newSite(b, b.TempDir())
+	l := newLibrary(b, *benchDocuments, *benchDimensions)
+	for some := range slices.Chunk(*l.items, 500) {
+		var ops []store.Op
+		for _, i := range some {
+			ops = append(ops, store.Put(i.Key, i.Value))
+		}
+		s.apply(siteBatch(ops...))
+	}
+	m := marker{Number: 1, Seed: make([]byte, seedSize), Own: true}
+	value, err := msgpack.Marshal(&m)
+	if err != nil {
+		b.Fatal(err)
+	}
+	began := time.Now()
+	s.apply(siteBatch(store.Put(indexKey(partMarker, "main", vectorSpace{"site", l.dim}), value)))
+	held := time.Since(began)
+	s.settle()
+	b.Logf("a marker holds Apply up for %v and takes %v", held, time.Since(began))
+	s.kill()
+	for _, saved := range []bool{true, false} {
+		b.Run(fmt.Sprintf("saved=%t", saved), func(b *testing.B) {
+			for b.Loop() {
+				b.StopTimer()
+				if !saved {
+					if err := os.RemoveAll(s.dir + "/vector"); err != nil {
+						b.Fatal(err)
+					}
+				}
+				state, err := store.Open(s.dir, nil)
+				if err != nil {
+					b.Fatal(err)
+				}
+				p, err := New(s.pod.config)
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.StartTimer()
+				if err := p.Load(state); err != nil {
+					b.Fatal(err)
+				}
+				b.StopTimer()
+				if got := p.Status().Vectors.Live; got != *benchDocuments {
+					b.Fatal(got)
+				}
+				if err := state.Close(); err != nil {
+					b.Fatal(err)
+				}
+				b.StartTimer()
 			}
 		})
 	}

@@ -81,7 +81,7 @@ type rule struct {
 	kind    uint16   // of the tenant; 0 = any
 	pairs   []uint64 // all of these
 	updated span
-	accept  func(*entry) bool // what decides beside the kind; nil = nothing
+	accept  func(number uint32) bool // what decides beside the kind; nil = nothing
 }
 
 // on is the filter for one tenant. Not ok = no document passes.
@@ -105,12 +105,13 @@ func (a *accepts) on(t *index) (r rule, ok bool) {
 	if created.empty() || r.updated.empty() {
 		return r, false
 	}
-	r.accept = func(e *entry) bool {
-		if !created.holds(e.created) || !r.updated.holds(e.updated) {
+	updated, pairs := r.updated, r.pairs
+	r.accept = func(number uint32) bool {
+		if at := &t.times[number]; !created.holds(at.created) || !updated.holds(at.updated) {
 			return false
 		}
-		for _, p := range r.pairs {
-			if _, found := slices.BinarySearch(e.pairs, p); !found {
+		for _, p := range pairs {
+			if _, found := slices.BinarySearch(t.entries[number].pairs, p); !found {
 				return false
 			}
 		}
@@ -119,8 +120,8 @@ func (a *accepts) on(t *index) (r rule, ok bool) {
 	return r, true
 }
 
-func (r *rule) passes(e *entry) bool {
-	return (r.kind == 0 || e.kind == r.kind) && (r.accept == nil || r.accept(e))
+func (r *rule) passes(t *index, number uint32) bool {
+	return (r.accept == nil || r.accept(number)) && (r.kind == 0 || t.entries[number].kind == r.kind)
 }
 
 // among is the rows of the documents that pass, ascending, unless there are more
@@ -128,8 +129,11 @@ func (r *rule) passes(e *entry) bool {
 // all.
 func (r *rule) among(t *index, v *vectors, most int) (rows []uint32, ok bool) {
 	take := func(number uint32) bool {
+		if !r.passes(t, number) {
+			return true
+		}
 		e := &t.entries[number]
-		if e.id == "" || e.stale || e.space != v.space || !r.passes(e) {
+		if e.id == "" || e.stale || e.space != v.space {
 			return true
 		}
 		if row := rowOf(v.rows, number); row != vector.NoRow {

@@ -29,6 +29,7 @@ type index struct {
 	mu      sync.RWMutex // guards all below
 	numbers map[string]uint32
 	entries []entry  // by number
+	times   []times  // likewise
 	free    []uint32 // numbers without a document
 	vectors map[vectorSpace]*vectors
 	kinds   map[string]uint16    // document types by number, from 1
@@ -41,18 +42,21 @@ type index struct {
 // entry is what finding needs of a document without reading it. A number without
 // a document has none.
 type entry struct {
-	id               string
-	version          uint64   // of the record
-	sum              uint32   // of what an index holds of it, see checksum
-	kind             uint16   // see index.kinds
-	created, updated int64    // microseconds
-	pairs            []uint64 // metadata and the type, hashed, sorted
-	words            []uint32 // places in the lexicon
-	length           int      // words, with repetitions
-	space            vectorSpace
-	stale            bool // without a vector that can be searched
-	own              bool // the vector came with the document
+	id      string
+	version uint64   // of the record
+	sum     uint32   // of what an index holds of it, see checksum
+	kind    uint16   // see index.kinds
+	pairs   []uint64 // metadata and the type, hashed, sorted
+	words   []uint32 // places in the lexicon
+	length  int      // words, with repetitions
+	space   vectorSpace
+	stale   bool // without a vector that can be searched
+	own     bool // the vector came with the document
 }
+
+// times is when a document was made and written last, in microseconds. They lie
+// beside the entries, so that a filter by time reads only them.
+type times struct{ created, updated int64 }
 
 func newIndexes(model string, dim int) *indexes {
 	return &indexes{embedder: vectorSpace{model, dim}, consolidate: consolidateSoon, byTenant: map[string]*index{}}
@@ -93,6 +97,7 @@ type parsed struct {
 	removed    bool
 	kind       string
 	entry      entry
+	times      times
 	words      bag
 	vector     []float32
 }
@@ -105,9 +110,10 @@ func (x *indexes) parse(c *store.Change) parsed {
 	r, err := decodeRecord(c.Value)
 	p.kind, p.words = r.Type, newBag(r.text())
 	p.entry = entry{
-		id: p.id, version: c.Version, sum: r.checksum(), created: r.Created, updated: r.Updated,
+		id: p.id, version: c.Version, sum: r.checksum(),
 		pairs: append(hashPairs(r.Metadata), hashPair("", r.Type)), length: p.words.length, stale: true, own: r.Own,
 	}
+	p.times = times{r.Created, r.Updated}
 	slices.Sort(p.entry.pairs)
 	p.entry.pairs = slices.Compact(p.entry.pairs)
 	if err == nil {
@@ -137,12 +143,12 @@ func (x *indexes) apply(changes []store.Change) {
 	for i := range changes {
 		ready[i] = x.parse(&changes[i])
 	}
-	x.put(ready, true)
+	x.put(ready, false)
 }
 
-// put replaces what is known of documents, in order. Without vectors these are to
-// come by other ways.
-func (x *indexes) put(changes []parsed, vectors bool) {
+// put replaces what is known of documents, in order. A load, of documents that were
+// not there, sees to their vectors later and settles the lexicon.
+func (x *indexes) put(changes []parsed, load bool) {
 	for len(changes) > 0 {
 		n := 1
 		for n < len(changes) && changes[n].tenant == changes[0].tenant {
@@ -151,7 +157,7 @@ func (x *indexes) put(changes []parsed, vectors bool) {
 		t := x.open(changes[0].tenant)
 		t.mu.Lock()
 		for i := range changes[:n] {
-			t.put(&changes[i], vectors)
+			t.put(&changes[i], load)
 		}
 		t.flush(x.consolidate)
 		t.mu.Unlock()
@@ -159,7 +165,7 @@ func (x *indexes) put(changes []parsed, vectors bool) {
 	}
 }
 
-func (t *index) put(p *parsed, vectors bool) {
+func (t *index) put(p *parsed, load bool) {
 	space := vectorSpace{}
 	if !p.removed {
 		space = p.entry.space
@@ -171,7 +177,11 @@ func (t *index) put(p *parsed, vectors bool) {
 	number := t.number()
 	e := &p.entry
 	e.kind = kindNumber(t.kinds, p.kind)
-	e.words = t.lexicon.add(number, &p.words)
+	if load {
+		e.words = t.lexicon.collect(number, &p.words)
+	} else {
+		e.words = t.lexicon.add(number, &p.words)
+	}
 	for _, pair := range e.pairs {
 		list := t.pairs[pair]
 		if list == nil {
@@ -180,11 +190,11 @@ func (t *index) put(p *parsed, vectors bool) {
 		}
 		list.add(posting{number: number})
 	}
-	t.entries[number] = *e
+	t.entries[number], t.times[number] = *e, p.times
 	t.numbers[p.id] = number
 	t.count(e, 1)
 	if !e.stale {
-		if v := t.space(e.space); vectors {
+		if v := t.space(e.space); !load {
 			v.add(number, p)
 		}
 	}
@@ -252,7 +262,7 @@ func (t *index) number() uint32 {
 		t.free = t.free[:n-1]
 		return number
 	}
-	t.entries = append(t.entries, entry{})
+	t.entries, t.times = append(t.entries, entry{}), append(t.times, times{})
 	return uint32(len(t.entries) - 1)
 }
 

@@ -22,6 +22,7 @@ type lexicon struct {
 	documents int
 	length    int // words of all documents, with repetitions
 	entries   int // postings of all words
+	bulk      bulk
 }
 
 func newLexicon() *lexicon { return &lexicon{ids: map[uint64]uint32{}} }

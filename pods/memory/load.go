@@ -43,7 +43,7 @@ func (p *Pod) Load(view store.View) error {
 			l.add(store.Change{Key: i.Key, Value: i.Value, Version: i.Version})
 			return true
 		})
-		l.finish()
+		l.finish(tenant)
 		if err == nil {
 			err = p.settle(tenant, &l, &keep)
 		}
@@ -216,17 +216,22 @@ func (l *loader) flush() {
 			}
 		})
 	}
-	l.indexes.put(l.ready, false)
+	l.indexes.put(l.ready, true)
 	group.Wait()
 	l.ready = ready
 	l.documents += len(ready)
 	l.chunk = l.chunk[:0]
 }
 
-// finish indexes what is left.
-func (l *loader) finish() {
+// finish indexes what is left of a tenant.
+func (l *loader) finish(tenant string) {
 	l.flush()
 	l.flush()
+	if t := l.indexes.tenant(tenant); t != nil {
+		t.mu.Lock()
+		t.lexicon.settle()
+		t.mu.Unlock()
+	}
 }
 
 // indexed counts documents that can be searched now.

@@ -70,6 +70,24 @@ func (p *postings) add(e posting) {
 	p.blocks[i] = slices.Insert(b, at, e)
 }
 
+// extend adds documents with higher numbers than there are. It keeps the slice, in
+// pieces that grow elsewhere.
+func (p *postings) extend(more []posting) {
+	const few = 32 // not worth a block of their own
+	if len(p.blocks) > 0 && len(more) <= few {
+		for _, e := range more {
+			p.add(e)
+		}
+		return
+	}
+	p.count += len(more)
+	for len(more) > 0 {
+		n := min(blockSize, len(more))
+		p.blocks = append(p.blocks, more[:n:n])
+		more = more[n:]
+	}
+}
+
 // remove takes out a document, if it is there.
 func (p *postings) remove(number uint32) {
 	if len(p.blocks) == 0 {

@@ -159,7 +159,7 @@ func (t *index) search(v *vectors, q *query, r *rule, k int) ([]vector.Hit, erro
 		if r.updated != always {
 			o.Filter.From, o.Filter.Until = r.updated.from, r.updated.to
 		}
-		o.Filter.Accept = func(id string) bool { return r.accept(&t.entries[t.numbers[id]]) }
+		o.Filter.Accept = func(id string) bool { return r.accept(t.numbers[id]) }
 	}
 	return v.index.Search(q.vector, o)
 }
@@ -175,7 +175,7 @@ func worthComparing(vectors int) int {
 // worded adds the documents with the best words, and how the words of all fit.
 func (t *index) worded(q *query, r *rule, found *candidates, byNumber map[uint32]int) {
 	words := t.lexicon.query(q.text)
-	passes := func(number uint32) bool { return r.passes(&t.entries[number]) }
+	passes := func(number uint32) bool { return r.passes(t, number) }
 	for _, s := range words.best(max(bestWords, q.limit), len(t.entries), passes) {
 		if _, known := byNumber[s.number]; known {
 			continue

@@ -120,6 +120,6 @@ func (v *vectors) use(b *standby) (old *vector.Index) {
 	old = v.index
 	v.index, v.marker, v.kinds, v.rows = b.index, b.marker, b.kinds, b.rows
 	v.built, v.changed, v.asked, v.unsaved = b.built, b.changed, b.changed, b.unsaved
-	v.dead = b.index.Stats().Dead
+	v.dead, v.differs = b.index.Stats().Dead, false
 	return old
 }

@@ -49,7 +49,7 @@ func newVectors(s vectorSpace, m marker) *vectors {
 
 // add notes a document's vector, which store will store.
 func (v *vectors) add(number uint32, p *parsed) {
-	v.pending = append(v.pending, vector.Item{ID: p.id, Vector: p.vector, Kind: kindNumber(v.kinds, p.kind), Time: p.entry.updated})
+	v.pending = append(v.pending, vector.Item{ID: p.id, Vector: p.vector, Kind: kindNumber(v.kinds, p.kind), Time: p.times.updated})
 	v.waiting[p.id] = number
 	v.touch(p.id)
 }
