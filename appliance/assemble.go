@@ -30,6 +30,7 @@ func (n *node) assemble() (*parts, error) {
 	cfg, now, key := n.cfg, n.clock.Now, n.ledgerKey
 	gate := anubis.New(anubis.Config{
 		Directory: n.engines.directory, View: n.store, Writer: n.writer, Now: now, Log: cfg.Logger, Limits: anubis.DefaultLimits(),
+		Watchlist: n.engines.watchlist, Exempt: n.hosts.has,
 		Fresh: func(ctx context.Context) error { return n.fresh(ctx, pods.FromLeader) },
 	})
 	registry := prometheus.NewRegistry()
@@ -46,6 +47,7 @@ func (n *node) assemble() (*parts, error) {
 		Memory: n.engines.memory, Classifier: n.engines.classifier, Threshold: n.engines.embedder.RelevanceThreshold(),
 		Active: n.engines.directory.Stands, Guards: guards,
 		Ledger: n.store, Checkpoints: evidence.NewCheckpointer(n.store, key.signer), VerifierKey: key.verifier,
+		Tenant: cfg.Tenant, Held: n.secrets.ring.Held,
 		Cluster: members.Config{Tenant: cfg.Tenant, Replication: replication{n}, Trust: trust{n}, Refused: n.refusals.Note},
 	}), status)
 	table, err := pods.NewTable(every...)

@@ -107,6 +107,9 @@ func (n *node) conditions() []condition {
 		{"members-follow", true, n.checkMembers},
 		{"certificate-renewed", true, n.checkCertificate},
 		{"stored-data-sound", true, n.scrubbed.check},
+		{"indexes-agree", true, n.engines.memory.Health},
+		{"security-alerts", true, n.engines.watchlist.Health},
+		{"erased-keys-overwritten", true, n.checkKeyring},
 	}
 }
 

@@ -85,9 +85,11 @@ type node struct {
 	authority    *cluster.Authority
 	certificates *cluster.Certificates
 	ledgerKey    ledgerKey
+	secrets      secrets
 	engines      engines
 	store        *store.Store
 	disk         *disk.Watch
+	hosts        *memberHosts
 	link         *cluster.Link
 	consensus    *consensus.Node
 	replica      atomic.Pointer[consensus.Node] // the same, for who may ask before it is open
@@ -147,7 +149,7 @@ func (n *node) start(ctx context.Context) error {
 		return err
 	}
 	for _, loop := range []func(context.Context){
-		n.certificates.Run, n.parts.gate.Run, n.expire, n.reconcile, n.compareClocks, n.disk.Run, n.watchRoom, n.scrub, n.refusals.Run, n.health.Load().run,
+		n.certificates.Run, n.parts.gate.Run, n.secrets.exchange.Run, n.maintain, n.expire, n.reconcile, n.compareClocks, n.disk.Run, n.watchRoom, n.scrub, n.refusals.Run, n.health.Load().run,
 	} {
 		n.inBackground(loop)
 	}
@@ -189,14 +191,19 @@ func (n *node) identify() error {
 
 // openState opens the state machine and what follows it in memory.
 func (n *node) openState() error {
-	var err error
-	if n.engines, err = loadEngines(n.cfg.Tenant, n.cfg.Logger); err != nil {
+	if err := n.openKeyring(); err != nil {
 		return err
 	}
+	var err error
+	if n.engines, err = loadEngines(n.cfg, n.secrets.ring); err != nil {
+		return err
+	}
+	n.shareKeyring()
 	if n.store, err = store.Open(n.cfg.Data, n.engines.observers()); err != nil {
 		return err
 	}
 	n.onStop(n.store.Close)
+	n.onStop(n.engines.memory.Close)
 	return n.engines.load(n.store)
 }
 
@@ -208,15 +215,15 @@ func (n *node) openLog(ctx context.Context) error {
 	})
 	// It counts connections that come before there is anything to write with.
 	n.refusals = members.NewRefusals(n.cfg.Tenant, n.settings.Node, late{&n.writer}, n.clock.Now, n.cfg.Logger)
-	hosts := n.followMembers(ctx)
+	n.hosts = n.followMembers(ctx)
 	n.link = cluster.NewLink(cluster.LinkConfig{
 		Authority: n.authority, Certificates: n.certificates, Roster: n.engines.members.ForLinks(n.counts, n.settled), Address: n.settings.Advertise,
-		From: specificIP(n.tcp.Addr()), Member: hosts.has, Now: n.clock.Now, Refused: n.refused,
+		From: specificIP(n.tcp.Addr()), Member: n.hosts.has, Now: n.clock.Now, Refused: n.refused,
 	})
-	n.tcp = n.link.Split(n.limit(n.tcp, hosts.has), n.tlsConfig())
+	n.tcp = n.link.Split(n.limit(n.tcp, n.hosts.has), n.tlsConfig())
 	c := consensus.DefaultConfig()
 	c.ID, c.Dir, c.Logger, c.Clock, c.Wall = n.settings.Node, n.cfg.path("raft"), n.cfg.Logger, n.clock.Now, n.clock.Local
-	c.Stream, c.Joining, c.Report = n.link, n.settings.Joined, n.report
+	c.Stream, c.Joining, c.Report, c.Purposes = n.link, n.settings.Joined, n.report, n.purposes()
 	c.MaxPackBytes = 2 * store.MaxBatchBytes // any batch fits, with its framing
 	if n.cfg.SnapshotBytes > 0 {
 		c.SnapshotBytes = n.cfg.SnapshotBytes
@@ -235,7 +242,7 @@ func (n *node) openLog(ctx context.Context) error {
 	n.replica.Store(n.consensus)
 	n.onStop(n.consensus.Close)
 	n.onStop(func() error { n.store.StopWaiting(); return nil })
-	n.writer = store.NewWriter(proposer{n.consensus, n.room}, n.store)
+	n.writer = store.NewWriter(proposer{n.consensus, n.room}, n.store).Sealing(n.secrets.sealer)
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"tamv.internal/tamv/pods/isabella"
 	"tamv.internal/tamv/pods/memory"
 	"tamv.internal/tamv/pods/spatial"
+	"tamv.internal/tamv/pods/subject"
 	"tamv.internal/tamv/pods/tcep"
 	"tamv.internal/tamv/store"
 	"tamv.internal/tamv/tap"
@@ -27,6 +28,8 @@ type Deps struct {
 	Checkpoints *bookpi.Checkpointer // over Ledger
 	VerifierKey string
 	Cluster     cluster.Config
+	Tenant      string                                  // of the site, which its policies belong to
+	Held        func(tenant, subject string) (keys int) // how many keys of a subject this node has
 	// Guards receives the guard of every pod that takes part in intents, by
 	// name, so that its routes and its part of an intent share one breaker.
 	Guards map[string]*pods.Guard
@@ -49,7 +52,8 @@ func Pods(d Deps) []pods.Pod {
 		isabella.New(isabella.Config{
 			Classifier: d.Classifier, Memory: d.Memory, Threshold: d.Threshold, Capabilities: capabilities, Active: d.Active,
 		}),
-		anubis.Pod{},
+		anubis.Pod{Tenant: d.Tenant},
+		subject.New(subject.Config{Active: d.Active, Held: d.Held}),
 		cluster.New(d.Cluster),
 		d.Memory,
 		bookpi.New(bookpi.Config{Ledger: d.Ledger, Checkpoints: d.Checkpoints, VerifierKey: d.VerifierKey}),

@@ -1,0 +1,117 @@
+package appliance
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"slices"
+	"strings"
+
+	"tamv.internal/tamv/cluster"
+	"tamv.internal/tamv/consensus"
+	"tamv.internal/tamv/store/keyring"
+	"tamv.internal/tamv/tap"
+)
+
+const (
+	keyringFolder  = "keyring"
+	sealingKeyFile = "keyring.seal"
+
+	// purposeKeys is the first byte of connections on which members hand each
+	// other what must never be in the log.
+	purposeKeys byte = 'K'
+)
+
+// secrets is what this node keeps outside of the replicated state, and how it
+// shares that with the other members.
+type secrets struct {
+	ring     *keyring.Ring
+	exchange *keyring.Exchange
+	sealer   *keyring.Sealer
+}
+
+// openKeyring opens the node's ring. It comes before the state, whose erasures
+// it follows.
+func (n *node) openKeyring() error {
+	seal, err := openSealingKey(n.cfg.path(sealingKeyFile), n.cfg.path(keyringFolder))
+	if err != nil {
+		return err
+	}
+	ring, err := keyring.Open(keyring.Config{Dir: n.cfg.path(keyringFolder), Sealing: seal, Logger: n.cfg.Logger})
+	if err != nil {
+		return err
+	}
+	n.onStop(ring.Close)
+	n.secrets.ring = ring
+	return nil
+}
+
+// shareKeyring joins the ring with those of the other members. What the exchange
+// needs of the log it asks only when it is used.
+func (n *node) shareKeyring() {
+	n.secrets.exchange = keyring.NewExchange(keyring.ExchangeConfig{
+		Ring: n.secrets.ring, Self: n.settings.Node, Members: n.memberIDs, Changed: n.engines.members.Changed, Logger: n.cfg.Logger,
+		Dial: func(ctx context.Context, member string) (net.Conn, error) {
+			if c := n.replica.Load(); c != nil {
+				return c.DialMember(ctx, member, purposeKeys)
+			}
+			return nil, tap.E("appliance.keyring", tap.Unavailable, "this node is starting").WithCode("starting")
+		},
+	})
+	n.secrets.sealer = keyring.NewSealer(n.secrets.exchange)
+}
+
+// purposes are the kinds of connections between members that consensus does not
+// know itself.
+func (n *node) purposes() map[byte]consensus.PurposeHandler {
+	return map[byte]consensus.PurposeHandler{
+		purposeKeys: func(conn net.Conn, _ string) { n.secrets.exchange.Serve(conn) }, // whoever gets here is a member
+	}
+}
+
+// memberIDs are the site's members, this node among them even before its record is.
+func (n *node) memberIDs() []string {
+	ids := []string{n.settings.Node}
+	for _, m := range n.engines.members.Members() {
+		if m.ID != n.settings.Node {
+			ids = append(ids, m.ID)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// checkKeyring fails while an erased key is not overwritten yet.
+func (n *node) checkKeyring() error {
+	if s := n.secrets.ring.Status(); s.Err != nil {
+		return tap.Wrap("appliance.ready", tap.Unavailable, s.Err, "%d erased keys are still on disk; they are unusable, and overwritten once the disk takes it", s.Wiping).WithCode("keyring_write")
+	}
+	return nil
+}
+
+// openSealingKey reads the key that wraps this node's ring, or makes one for a
+// node that has no ring yet. It never leaves the node.
+func openSealingKey(path, folder string) (key keyring.SealingKey, err error) {
+	const op = "appliance.keyring"
+	raw, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !absent(folder):
+		return key, tap.Wrap(op, tap.Unavailable, err,
+			"the sealing key %s is gone and with it this node's ring; remove the folder %s to get the keys from the other members, or put back the copy you kept", path, folder)
+	case errors.Is(err, fs.ErrNotExist):
+		if _, err := rand.Read(key[:]); err != nil {
+			return key, tap.Wrap(op, tap.Internal, err, "no sealing key")
+		}
+		return key, cluster.WritePrivate(path, []byte(hex.EncodeToString(key[:])+"\n"))
+	case err != nil:
+		return key, tap.Wrap(op, tap.Unavailable, err, "the sealing key %s cannot be read", path)
+	}
+	if n, err := hex.Decode(key[:], []byte(strings.TrimSpace(string(raw)))); err != nil || n != len(key) {
+		return key, tap.E(op, tap.Unavailable, "the sealing key %s is damaged; put back the copy you kept", path)
+	}
+	return key, nil
+}
