@@ -52,7 +52,7 @@ var layers = map[string]string{
 	"cmd/tamvctl":     "tap tap/client store/bookpi docs/manual",
 	"cmd/tamvctl/*":   "tap tap/client store/bookpi docs/manual",
 	"cmd/tamvbench":   "tap tap/client store/bookpi model model/* vector vector/* cmd/tamvbench/*",
-	"cmd/tamvbench/*": "tap tap/client store/bookpi model model/* vector vector/*",
+	"cmd/tamvbench/*": "tap tap/client store/bookpi model model/* vector vector/* cmd/tamvbench/load",
 }
 
 func row(folder string) (string, bool) {
