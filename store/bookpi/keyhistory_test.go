@@ -152,6 +152,17 @@ func TestKeyHistoryByAThief(t *testing.T) {
 	if _, err := OpenKeyHistory(forged.Encode(), keys[2].VerifierKeys()[0]); !errors.Is(err, ErrKeyHistory) {
 		t.Errorf("an auditor who knows the newest key: %v", err)
 	}
+	// A log that signs a record behind one that never was.
+	elsewhere := KeyHistory{h.Origin, append([]KeyRecord(nil), h.Records...)}
+	elsewhere.Records[2].From++
+	elsewhere, err = elsewhere.Extend(keys[2], testLogKeys(testOrigin, 66), 300)
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere.Records[2] = h.Records[2]
+	if _, err := ParseKeyHistory(elsewhere.Encode()); !errors.Is(err, ErrKeyHistory) {
+		t.Errorf("a record behind another one: %v", err)
+	}
 	// Without the old secret there is no record after the old one, whoever claims it.
 	own := testLogKeys(testOrigin, 66)
 	r := KeyRecord{Number: 3, From: 300, Previous: h.newest().hash(), Keys: own.VerifierKeys()}

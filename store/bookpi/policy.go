@@ -282,11 +282,6 @@ func (b *policyBuilder) log(l PolicyLog) error {
 	case !l.Key.Algorithm().signsLogs():
 		return fmt.Errorf("a log does not sign with %v", l.Key.Algorithm())
 	}
-	for i := range b.policy.Logs {
-		if b.policy.Logs[i].Key.SharesKey(l.Key) {
-			return fmt.Errorf("a second log with the key of %s", b.policy.Logs[i].Key.ID())
-		}
-	}
 	if err := b.newKey(l.Key); err != nil {
 		return err
 	}
@@ -304,11 +299,6 @@ func (b *policyBuilder) witness(w PolicyWitness) error {
 	case !w.Key.Algorithm().cosigns():
 		return fmt.Errorf("a witness does not cosign with %v", w.Key.Algorithm())
 	}
-	for i := range b.policy.Witnesses {
-		if b.policy.Witnesses[i].Key.SharesKey(w.Key) {
-			return fmt.Errorf("a second witness with the key of %s", b.policy.Witnesses[i].Key.ID())
-		}
-	}
 	if err := b.newKey(w.Key); err != nil {
 		return err
 	}
@@ -322,8 +312,8 @@ func (b *policyBuilder) witness(w PolicyWitness) error {
 	return nil
 }
 
-// newKey refuses a key that is in the other role already, and one that a signature
-// line could mean as well as another.
+// newKey refuses a key that is there already, under whatever name and in whatever role,
+// and one that a signature line could mean as well as another.
 func (b *policyBuilder) newKey(k VerifierKey) error {
 	var others []VerifierKey
 	for i := range b.policy.Logs {
@@ -334,7 +324,7 @@ func (b *policyBuilder) newKey(k VerifierKey) error {
 	}
 	for _, other := range others {
 		if other.SharesKey(k) {
-			return fmt.Errorf("%s is a log and a witness", k.ID())
+			return fmt.Errorf("%s has the same key as %s", k.ID(), other.ID())
 		}
 		if other.ID() == k.ID() {
 			return fmt.Errorf("two keys are called %s", k.ID())

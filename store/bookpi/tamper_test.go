@@ -333,6 +333,11 @@ func TestBundleOpenings(t *testing.T) {
 			}
 		}
 	}
+	withheld := s.bundle(3)
+	withheld.Items[0] = Item{Position: 3, Entry: s.entries[3], Opening: &key, Proof: withheld.Items[0].Proof}
+	if _, err := ParseBundle(withheld.Encode()); err == nil {
+		t.Error("an opening of a withheld payload was parsed")
+	}
 	doubled := slices.Insert(bytes.Clone(data), at, line...)
 	if _, err := VerifyBundle(doubled, s.key); err == nil {
 		t.Error("two openings were accepted")

@@ -114,6 +114,8 @@ func TestWitnessRefuses(t *testing.T) {
 	}
 	_, err = CheckAddCheckpoint(s.witnesses[0].known(), have, good.Encode())
 	wantRefused(t, err, ErrUnknownLog, 404)
+	_, err = CheckAddCheckpoint(testLogKeys("tamv.test/other", 3).VerifierKeys(), have, good.Encode())
+	wantRefused(t, err, ErrUnknownLog, 404)
 	_, err = CheckAddCheckpoint(known, WitnessRecord{Origin: "tamv.test/other", Size: 1}, good.Encode())
 	wantRefused(t, err, ErrUnknownLog, 404)
 	// A log that claims entries in an empty tree has no second history yet.
