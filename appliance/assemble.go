@@ -3,6 +3,7 @@ package appliance
 import (
 	"context"
 	"hash/fnv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,6 +15,7 @@ import (
 	"tamv.internal/tamv/pods/anubis"
 	evidence "tamv.internal/tamv/pods/bookpi"
 	members "tamv.internal/tamv/pods/cluster"
+	"tamv.internal/tamv/store/bookpi"
 	"tamv.internal/tamv/tap"
 	"tamv.internal/tamv/tap/hub"
 )
@@ -27,7 +29,11 @@ type parts struct {
 
 // assemble joins gate, pods, route table, server and hub.
 func (n *node) assemble() (*parts, error) {
-	cfg, now, key := n.cfg, n.clock.Now, n.ledgerKey
+	cfg, now := n.cfg, n.clock.Now
+	signer, err := bookpi.NewSigner(strings.Split(n.ledgerKeys.Text(), "\n")[0])
+	if err != nil {
+		return nil, err
+	}
 	gate := anubis.New(anubis.Config{
 		Directory: n.engines.directory, View: n.store, Writer: n.writer, Now: now, Log: cfg.Logger, Limits: anubis.DefaultLimits(),
 		Watchlist: n.engines.watchlist, Exempt: n.hosts.has,
@@ -46,7 +52,7 @@ func (n *node) assemble() (*parts, error) {
 	every := append(all.Pods(all.Deps{
 		Memory: n.engines.memory, Classifier: n.engines.classifier, Threshold: n.engines.embedder.RelevanceThreshold(),
 		Active: n.engines.directory.Stands, Guards: guards,
-		Ledger: n.store, Checkpoints: evidence.NewCheckpointer(n.store, key.signer), VerifierKey: key.verifier,
+		Ledger: n.store, Checkpoints: evidence.NewCheckpointer(n.store, signer), VerifierKey: n.ledgerKeys.Verifiers()[0],
 		Tenant: cfg.Tenant, Held: n.secrets.ring.Held,
 		Cluster: members.Config{Tenant: cfg.Tenant, Replication: replication{n}, Trust: trust{n}, Refused: n.refusals.Note},
 	}), status)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"strings"
 	"time"
 
 	"tamv.internal/tamv/cluster"
@@ -27,59 +26,47 @@ const (
 	certificateFolder = "ca"
 )
 
-// ledgerKey is the key pair that signs checkpoints.
-type ledgerKey struct {
-	signer   bookpi.Signer
-	verifier string // what auditors keep
-	file     string // log.key as it is, for a new member
-}
-
 // openLedgerKey loads the ledger's key; with another, it makes a new one in the
 // place of one that is lost.
-func openLedgerKey(path, origin string, another bool) (ledgerKey, error) {
+func openLedgerKey(path, origin string, another bool) (bookpi.LogKeys, error) {
 	if absent(path) && another {
 		if _, err := makeLedgerKey(path, origin); err != nil {
-			return ledgerKey{}, err
+			return bookpi.LogKeys{}, err
 		}
 	}
 	return readLedgerKey(path)
 }
 
-// makeLedgerKey makes the key of a ledger that nobody has seen yet, unless a
-// start that was cut off has left one. The file has the signer key and the
-// verifier key, a line each.
-func makeLedgerKey(path, origin string) (ledgerKey, error) {
+// makeLedgerKey makes the keys of a ledger that nobody has seen yet, unless a
+// start that was cut off has left them.
+func makeLedgerKey(path, origin string) (bookpi.LogKeys, error) {
 	if absent(path) {
-		signer, verifier, err := bookpi.GenerateKey(rand.Reader, origin)
+		keys, err := bookpi.GenerateKeys(rand.Reader, origin)
 		if err != nil {
-			return ledgerKey{}, tap.Wrap("appliance.logkey", tap.Internal, err, "no key for the ledger")
+			return bookpi.LogKeys{}, tap.Wrap("appliance.logkey", tap.Internal, err, "no key for the ledger")
 		}
-		if err := cluster.WritePrivate(path, []byte(signer+"\n"+verifier+"\n")); err != nil {
-			return ledgerKey{}, err
+		if err := cluster.WritePrivate(path, []byte(keys.Text())); err != nil {
+			return bookpi.LogKeys{}, err
 		}
 	}
 	return readLedgerKey(path)
 }
 
 // readLedgerKey reads what makeLedgerKey wrote.
-func readLedgerKey(path string) (ledgerKey, error) {
+func readLedgerKey(path string) (bookpi.LogKeys, error) {
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return ledgerKey{}, tap.Wrap("appliance.logkey", tap.Unavailable, err,
+		return bookpi.LogKeys{}, tap.Wrap("appliance.logkey", tap.Unavailable, err,
 			"the ledger key %s is gone; put back the copy you kept. Auditors know this ledger by its key; when it is lost for good, --new-log-key makes another", path)
 	}
 	if err != nil {
-		return ledgerKey{}, tap.Wrap("appliance.logkey", tap.Unavailable, err, "the ledger key %s cannot be read", path)
+		return bookpi.LogKeys{}, tap.Wrap("appliance.logkey", tap.Unavailable, err, "the ledger key %s cannot be read", path)
 	}
-	lines := strings.Fields(string(raw))
-	if len(lines) != 2 {
-		return ledgerKey{}, tap.E("appliance.logkey", tap.Unavailable, "the ledger key %s is damaged; put back the copy you kept", path)
-	}
-	signer, err := bookpi.NewSigner(lines[0])
+	keys, err := bookpi.ParseLogKeys(string(raw))
 	if err != nil {
-		return ledgerKey{}, tap.Wrap("appliance.logkey", tap.Unavailable, err, "the ledger key %s is damaged; put back the copy you kept", path)
+		return bookpi.LogKeys{}, tap.Wrap("appliance.logkey", tap.Unavailable, err, "the ledger key %s is damaged; put back the copy you kept", path)
 	}
-	return ledgerKey{signer, lines[1], string(raw)}, nil
+	return keys, nil
 }
 
 // enrolOperator makes the first identity of a new site and writes its key. It

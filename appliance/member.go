@@ -84,7 +84,7 @@ func (t trust) Sign(csr []byte, node, address string) (members.Credentials, erro
 	}
 	_, key := t.authority.Keys()
 	return members.Credentials{
-		Site: t.settings.Site, Pin: pin, Certificate: string(chain), AuthorityKey: string(key), LedgerKey: t.ledgerKey.file,
+		Site: t.settings.Site, Pin: pin, Certificate: string(chain), AuthorityKey: string(key), LedgerKey: t.ledgerKeys.Text(),
 	}, nil
 }
 

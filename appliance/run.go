@@ -18,6 +18,7 @@ import (
 	"tamv.internal/tamv/consensus"
 	members "tamv.internal/tamv/pods/cluster"
 	"tamv.internal/tamv/store"
+	"tamv.internal/tamv/store/bookpi"
 	"tamv.internal/tamv/tap"
 )
 
@@ -84,7 +85,7 @@ type node struct {
 	clock        *clock.Clock
 	authority    *cluster.Authority
 	certificates *cluster.Certificates
-	ledgerKey    ledgerKey
+	ledgerKeys   bookpi.LogKeys
 	secrets      secrets
 	engines      engines
 	store        *store.Store
@@ -179,7 +180,7 @@ func (n *node) identify() error {
 	if n.authority, err = cluster.OpenAuthority(folder, n.clock.Now()); err != nil {
 		return err
 	}
-	if n.ledgerKey, err = openLedgerKey(n.cfg.path(logKeyFile), ledgerOrigin(n.settings.Site), n.cfg.NewLedgerKey); err != nil {
+	if n.ledgerKeys, err = openLedgerKey(n.cfg.path(logKeyFile), ledgerOrigin(n.settings.Site), n.cfg.NewLedgerKey); err != nil {
 		return err
 	}
 	n.certificates, err = cluster.OpenCertificates(cluster.CertificateConfig{

@@ -9,6 +9,7 @@ import (
 
 	"tamv.internal/tamv/cluster"
 	"tamv.internal/tamv/store"
+	"tamv.internal/tamv/store/bookpi"
 	"tamv.internal/tamv/tap"
 )
 
@@ -58,7 +59,7 @@ func Init(cfg Config) (Founded, error) {
 	}
 	fingerprint := authority.Fingerprint()
 	return Founded{
-		Site: settings.Site, Node: settings.Node, Fingerprint: hex.EncodeToString(fingerprint[:]), VerifierKey: key.verifier,
+		Site: settings.Site, Node: settings.Node, Fingerprint: hex.EncodeToString(fingerprint[:]), VerifierKey: key.Verifiers()[0],
 		RecoveryFile: cfg.path(recoveryFile), RecoveryCode: code.Reveal(),
 	}, settings.Write(cfg.Data)
 }
@@ -94,15 +95,14 @@ func InitFrom(cfg Config, file []byte, code string) (Founded, error) {
 		return Founded{}, err
 	}
 	if cfg.Site == "" { // the one that auditors know
-		origin, _, _ := strings.Cut(key.verifier, "+")
-		cfg.Site = strings.TrimPrefix(origin, ledgerOrigin(""))
+		cfg.Site = strings.TrimPrefix(key.Origin(), ledgerOrigin(""))
 	}
 	return Init(cfg)
 }
 
 // found makes what a first node's folder holds, but for the settings, which
 // come last: a start that is cut off begins again.
-func found(cfg Config, address string) (cluster.Settings, ledgerKey, error) {
+func found(cfg Config, address string) (cluster.Settings, bookpi.LogKeys, error) {
 	settings := cluster.Settings{Site: cfg.Site, Node: cfg.Node, Listen: cfg.Listen, Advertise: address}
 	if settings.Node == "" {
 		settings.Node = defaultNode
@@ -114,10 +114,10 @@ func found(cfg Config, address string) (cluster.Settings, ledgerKey, error) {
 		settings.Listen = DefaultListen
 	}
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
-		return settings, ledgerKey{}, tap.Wrap("appliance.init", tap.Unavailable, err, "the data folder %s cannot be made", cfg.Data)
+		return settings, bookpi.LogKeys{}, tap.Wrap("appliance.init", tap.Unavailable, err, "the data folder %s cannot be made", cfg.Data)
 	}
 	if _, err := cluster.OpenAuthority(cfg.path(certificateFolder), cfg.Now()); err != nil {
-		return settings, ledgerKey{}, err
+		return settings, bookpi.LogKeys{}, err
 	}
 	key, err := makeLedgerKey(cfg.path(logKeyFile), ledgerOrigin(settings.Site))
 	return settings, key, err
@@ -128,9 +128,9 @@ func ledgerOrigin(site string) string { return "tamv/" + site }
 
 // sealRecovery writes what the site cannot make again, sealed under a code that
 // is stored nowhere.
-func sealRecovery(cfg Config, a *cluster.Authority, ledger ledgerKey) (cluster.Code, error) {
+func sealRecovery(cfg Config, a *cluster.Authority, ledger bookpi.LogKeys) (cluster.Code, error) {
 	certificate, key := a.Keys()
-	file, code, err := cluster.Recovery{Authority: certificate, AuthorityKey: key, LedgerKey: []byte(ledger.file)}.Seal()
+	file, code, err := cluster.Recovery{Authority: certificate, AuthorityKey: key, LedgerKey: []byte(ledger.Text())}.Seal()
 	if err != nil {
 		return code, err
 	}
