@@ -48,7 +48,7 @@ func FuzzSlot(f *testing.F) {
 		}
 		s, state := file.open(n, slot)
 		switch {
-		case state == slotTaken && (n != 3 || !bytes.Equal(slot, sound) || s.ID() != subjectKey("ana", 0, 1).ID()):
+		case state == slotTaken && (n != 3 || s.ID() != subjectKey("ana", 0, 1).ID()):
 			t.Fatal("another slot was opened")
 		case state == slotFree && !allZero(slot):
 			t.Fatal("a slot with something in it counts as free")
