@@ -25,7 +25,8 @@ type Deps struct {
 	Threshold   float32                   // similarity from which a passage counts as recalled
 	Active      func(*tap.Principal) bool // whether an identity still stands
 	Ledger      store.Ledger
-	Checkpoints *bookpi.Checkpointer // over Ledger
+	Evidence    bookpi.Config  // Ledger and Tenant below are its, too, when it names none
+	Checkpoints *bookpi.Notary // when Evidence names no Notary
 	VerifierKey string
 	Cluster     cluster.Config
 	Tenant      string                                  // of the site, which its policies belong to
@@ -33,6 +34,21 @@ type Deps struct {
 	// Guards receives the guard of every pod that takes part in intents, by
 	// name, so that its routes and its part of an intent share one breaker.
 	Guards map[string]*pods.Guard
+}
+
+// evidence is the configuration of the evidence pod.
+func (d Deps) evidence() bookpi.Config {
+	c := d.Evidence
+	if c.Ledger == nil {
+		c.Ledger = d.Ledger
+	}
+	if c.Tenant == "" {
+		c.Tenant = d.Tenant
+	}
+	if c.Notary == nil {
+		c.Notary, c.VerifierKey = d.Checkpoints, d.VerifierKey
+	}
+	return c
 }
 
 // Pods returns every pod, in the order of the route table.
@@ -56,6 +72,6 @@ func Pods(d Deps) []pods.Pod {
 		subject.New(subject.Config{Active: d.Active, Held: d.Held}),
 		cluster.New(d.Cluster),
 		d.Memory,
-		bookpi.New(bookpi.Config{Ledger: d.Ledger, Checkpoints: d.Checkpoints, VerifierKey: d.VerifierKey}),
+		bookpi.New(d.evidence()),
 	)
 }

@@ -15,7 +15,8 @@ const MaxData = 256 << 10
 
 // reserved are the prefixes of the actions that the appliance itself records.
 var reserved = []string{
-	"auth.", "cluster.", "guardian.", "identity.", "intent.", "memory.", "room.", "session.", "system.", "tcep.",
+	"auth.", "cluster.", "guardian.", "identity.", "intent.", "log.", "memory.", "room.", "security.", "session.", "subject.", "system.",
+	"tcep.",
 }
 
 type appendReply struct {

@@ -6,9 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -20,26 +24,71 @@ import (
 )
 
 var (
-	ana     = podtest.Who("ana", tap.Citizen)
-	till    = podtest.Who("till-7", tap.Device)
-	auditor = podtest.Who("eve", tap.Auditor)
+	ana      = podtest.Who("ana", tap.Citizen)
+	till     = podtest.Who("till-7", tap.Device)
+	auditor  = podtest.Who("eve", tap.Auditor)
+	operator = podtest.Who("oz", tap.Operator)
 )
 
-// keys of a log for all tests.
-var signerKey, verifierKey = func() (string, string) {
-	s, v, err := bookpi.GenerateKey(rand.Reader, "tamv.test/log")
+// origin is the name of the log of all tests, firstKeys its first keys.
+const origin = "tamv.test/log"
+
+var firstKeys = newKeys(origin)
+
+var verifierKey = firstKeys.Verifiers()[0]
+
+func newKeys(origin string) bookpi.LogKeys {
+	k, err := bookpi.GenerateKeys(rand.Reader, origin)
 	if err != nil {
 		panic(err)
 	}
-	return s, v
-}()
+	return k
+}
 
-func newPod(t fataler, l store.Ledger) *Pod {
-	signer, err := bookpi.NewSigner(signerKey)
-	if err != nil {
-		t.Fatal(err)
+// keyring is the secrets that a node holds.
+type keyring struct {
+	mu   sync.Mutex
+	held map[uint64][]bookpi.LogKeys // guarded by mu
+	fail error
+}
+
+func (k *keyring) keys(number uint64) []bookpi.LogKeys {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.held[number]
+}
+
+func (k *keyring) rotate(_ context.Context, number uint64) (bookpi.LogKeys, error) {
+	made := newKeys(origin)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.fail != nil {
+		return bookpi.LogKeys{}, k.fail
 	}
-	return New(Config{Ledger: l, Checkpoints: NewCheckpointer(l, signer), VerifierKey: verifierKey})
+	k.held[number] = append(k.held[number], made)
+	return made, nil
+}
+
+func newKeyring() *keyring {
+	return &keyring{held: map[uint64][]bookpi.LogKeys{0: {firstKeys}}}
+}
+
+// site is the state that a ledger of these tests is of.
+type site interface {
+	store.Ledger
+	store.View
+	store.Committer
+}
+
+func newNotary(l site, k *keyring) *Notary {
+	return NewNotary(NotaryConfig{
+		Tenant: "main", Ledger: l, View: l, Writer: l, Keys: k.keys, Rotate: k.rotate, Now: func() time.Time { return podtest.Epoch },
+		Log: slog.New(slog.DiscardHandler),
+	})
+}
+
+func newPod(_ fataler, l site) *Pod {
+	return New(Config{Tenant: "main", Ledger: l, Notary: newNotary(l, newKeyring())})
 }
 
 type fataler interface{ Fatal(args ...any) }
@@ -70,9 +119,14 @@ func get(t testing.TB, h *podtest.Host, who *tap.Principal, target string, out a
 
 func TestConformance(t *testing.T) {
 	state := podtest.NewState()
-	h := podtest.NewHost(t, state, newPod(t, state))
+	pod := newPod(t, state)
+	begin(t, pod) // the first keys are written down
+	h := podtest.NewHost(t, state, pod)
 	hash := appendEvidence(t, h, till, "sale.done", `{"total":"1.00"}`).EvidenceHash.String()
-	podtest.Conform(t, state, newPod(t, state), []podtest.Request{
+	if _, _, err := pod.notary.Covering(t.Context(), 2); err != nil {
+		t.Fatal(err)
+	}
+	podtest.Conform(t, state, pod, []podtest.Request{
 		{As: till, Method: "POST", Target: "/v1/evidence", Body: body("sale.done", `{"total": "2.00"}`)},
 		{As: ana, Method: "POST", Target: "/v1/evidence", Body: body("note", `null`)},
 		{As: auditor, Method: "GET", Target: "/v1/evidence?action=sale.&from=2020-01-01T00:00:00Z&to=2040-01-01T00:00:00Z&limit=1"},
@@ -84,6 +138,24 @@ func TestConformance(t *testing.T) {
 		{Method: "GET", Target: "/v1/evidence/checkpoint"},
 		{Method: "GET", Target: "/v1/evidence/consistency?old=1&new=2"},
 		{Method: "GET", Target: "/v1/evidence/key"},
+		{As: till, Method: "GET", Target: "/v1/evidence/stream?after=0"},
+		{As: auditor, Method: "GET", Target: "/v1/evidence/export?from=0&to=2"},
+		{As: auditor, Method: "GET", Target: "/v1/evidence/" + hash + "/proof?format=json&cosigned=false"},
+		{Method: "GET", Target: "/log/checkpoint"},
+		{Method: "GET", Target: "/log/tile/0/000.p/1"},
+		{As: auditor, Method: "GET", Target: "/log/tile/entries/000.p/1"},
+		{As: auditor, Method: "GET", Target: "/log/payloads/000.p/1"},
+		{As: auditor, Method: "GET", Target: "/log/checkpoints"},
+		{As: auditor, Method: "GET", Target: "/log/checkpoints/2"},
+		{Method: "GET", Target: "/log/key"},
+		{Method: "GET", Target: "/log/keys"},
+		{Method: "GET", Target: "/log/policy"},
+		{As: operator, Method: "POST", Target: "/v1/evidence/witnesses", Body: map[string]string{"key": lucia.Verifier().String()}},
+		{As: operator, Method: "GET", Target: "/v1/evidence/anchors"},
+		{As: auditor, Method: "GET", Target: "/v1/evidence/anchors/" + url.PathEscape(lucia.Verifier().Name()) + "/request?size=2"},
+		{As: auditor, Method: "POST", Target: "/v1/evidence/anchors", Body: map[string]string{"cosignatures": cosign(t, state, 2, lucia)}},
+		{As: operator, Method: "DELETE", Target: "/v1/evidence/witnesses/" + url.PathEscape(lucia.Verifier().Name())},
+		{As: operator, Method: "POST", Target: "/v1/evidence/key"},
 	})
 }
 
@@ -123,7 +195,15 @@ func TestWhatIsAppendedIsInTheLedgerAsItCame(t *testing.T) {
 
 // Feature: tamv-hardened-backend, Property 8: Evidence Tamper Detection
 func TestBundlesVerifyOfflineUntilAByteChanges(t *testing.T) {
-	h := newHost(t)
+	// With one key: a verifier that knows one cannot judge the lines of others.
+	lines := strings.SplitAfter(firstKeys.Text(), "\n")
+	one, err := bookpi.ParseLogKeys(strings.Join(lines[:2], ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := podtest.NewState()
+	ring := &keyring{held: map[uint64][]bookpi.LogKeys{0: {one}}}
+	h := podtest.NewHost(t, state, New(Config{Tenant: "main", Ledger: state, Notary: newNotary(state, ring)}))
 	var replies []appendReply
 	for i := range 20 {
 		replies = append(replies, appendEvidence(t, h, []*tap.Principal{ana, till}[i%2], "sale.done", fmt.Sprintf(`{"n":%d}`, i)))
@@ -132,14 +212,14 @@ func TestBundlesVerifyOfflineUntilAByteChanges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	one, err := get(t, h, ana, "/v1/evidence/"+replies[4].EvidenceHash.String()+"/bundle", nil)
+	single, err := get(t, h, ana, "/v1/evidence/"+replies[4].EvidenceHash.String()+"/bundle", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
 		bundle  []byte
 		entries int
-	}{"range": {whole.Body, 14}, "one": {one.Body, 1}} {
+	}{"range": {whole.Body, 14}, "one": {single.Body, 1}} {
 		if whole.ContentType != bundleType {
 			t.Errorf("content type %q", whole.ContentType)
 		}
@@ -375,7 +455,7 @@ func TestLongPayloadsAreNotListed(t *testing.T) {
 
 func TestShowOddPayloads(t *testing.T) {
 	for payload, isJSON := range map[string]bool{`{"a":1}`: true, "\x00\x01": false, "\"\xff\"": false, "": false} {
-		e := show(store.Record{Payload: []byte(payload)}, &bookpi.Entry{}, true)
+		e := new(Pod).show(t.Context(), store.Record{Payload: []byte(payload)}, &bookpi.Entry{}, true)
 		if (e.PayloadJSON != nil) != isJSON || e.RequestID != "" {
 			t.Errorf("%q: %+v", payload, e)
 		}

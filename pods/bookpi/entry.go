@@ -1,6 +1,7 @@
 package bookpi
 
 import (
+	"context"
 	"encoding/json"
 	"unicode/utf8"
 
@@ -21,6 +22,7 @@ type entry struct {
 	EvidenceHash  bookpi.Hash     `json:"evidenceHash"`
 	Time          string          `json:"time"`
 	Timestamp     int64           `json:"timestamp"` // microseconds
+	Tenant        string          `json:"tenant"`
 	Actor         string          `json:"actor"`
 	Action        string          `json:"action"`
 	Outcome       string          `json:"outcome"`
@@ -28,26 +30,53 @@ type entry struct {
 	PayloadDigest bookpi.Hash     `json:"payloadDigest"`
 	PreviousHash  bookpi.Hash     `json:"previousHash"`
 	PayloadBytes  int             `json:"payloadBytes"`
-	Payload       []byte          `json:"payload,omitempty"`     // base64 of the exact bytes
+	Payload       []byte          `json:"payload,omitempty"`     // base64 of the exact bytes; of what was sealed, when this node can open it
 	PayloadJSON   json.RawMessage `json:"payloadJson,omitempty"` // the payload for reading, when it is JSON
+	Sealed        string          `json:"sealed,omitempty"`      // of a sealed payload: "opened", "erased" or "closed"
+	Record        []byte          `json:"record,omitempty"`      // the encoded entry, in an export
 }
 
-func show(r store.Record, e *bookpi.Entry, withPayload bool) entry {
+// Opener opens payloads that were sealed because they concern a person. The error
+// is NotFound when the person's key was destroyed.
+type Opener interface {
+	Open(ctx context.Context, payload []byte) (plain []byte, recordKey [32]byte, err error)
+}
+
+func (p *Pod) show(ctx context.Context, r store.Record, e *bookpi.Entry, withPayload bool) entry {
 	shown := entry{
 		Position: r.Position, EvidenceHash: bookpi.LeafHash(r.Entry), Time: pods.TimestampMicros(e.Timestamp), Timestamp: e.Timestamp,
-		Actor: e.Actor, Action: e.Action, Outcome: e.Outcome,
+		Tenant: e.Tenant, Actor: e.Actor, Action: e.Action, Outcome: e.Outcome,
 		PayloadDigest: e.PayloadDigest, PreviousHash: e.Previous, PayloadBytes: len(r.Payload),
 	}
 	if e.RequestID != uuid.Nil {
 		shown.RequestID = uuid.UUID(e.RequestID).String()
 	}
-	if withPayload {
-		shown.Payload = r.Payload
-		if utf8.Valid(r.Payload) && json.Valid(r.Payload) {
-			shown.PayloadJSON = r.Payload
+	payload := r.Payload
+	if bookpi.IsSealed(payload) {
+		payload, shown.Sealed = p.open(ctx, payload)
+	}
+	if withPayload && payload != nil {
+		shown.Payload = payload
+		if utf8.Valid(payload) && json.Valid(payload) {
+			shown.PayloadJSON = payload
 		}
 	}
 	return shown
+}
+
+// open returns what was sealed and says how that went; nil when it stays closed.
+func (p *Pod) open(ctx context.Context, sealed []byte) (plain []byte, how string) {
+	if p.config.Opener == nil {
+		return nil, "closed"
+	}
+	plain, _, err := p.config.Opener.Open(ctx, sealed)
+	switch {
+	case err == nil:
+		return plain, "opened"
+	case tap.IsKind(err, tap.NotFound):
+		return nil, "erased"
+	}
+	return nil, "closed"
 }
 
 // parse reads a stored entry.

@@ -14,9 +14,8 @@ import (
 )
 
 const (
-	bundleType     = "application/vnd.tamv.evidence"
-	checkpointType = "text/plain; charset=utf-8"
-	maxRange       = 10_000 // entries in one bundle
+	bundleType = "application/vnd.tamv.evidence"
+	maxRange   = 10_000 // entries in one bundle
 	// itemOverhead is what an entry adds to a bundle besides its bytes: labels,
 	// position, hash and up to 63 proof lines.
 	itemOverhead = 4 << 10
@@ -31,12 +30,12 @@ type proofReply struct {
 }
 
 // proof shows that an entry is in the ledger.
-func (p *Pod) proof(_ context.Context, c *pods.Call) (*pods.Result, error) {
+func (p *Pod) proof(ctx context.Context, c *pods.Call) (*pods.Result, error) {
 	r, _, err := p.find(c)
 	if err != nil {
 		return nil, err
 	}
-	cp, text, err := p.checkpoints.Current()
+	cp, note, err := p.checkpointFor(ctx, c, r.Position+1)
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +43,11 @@ func (p *Pod) proof(_ context.Context, c *pods.Call) (*pods.Result, error) {
 	if err != nil {
 		return nil, unprovable(err)
 	}
-	return &pods.Result{Body: proofReply{r.Position, cp.Size, list(hashes), cp.Root, string(text)}}, nil
+	if c.Query["format"] == "tlog" {
+		proof := bookpi.TLogProof{Extra: r.Entry, Index: r.Position, Proof: hashes, Checkpoint: note}
+		return &pods.Result{Raw: proof.Encode(), Type: textType}, nil
+	}
+	return &pods.Result{Body: proofReply{r.Position, cp.Size, list(hashes), cp.Root, string(note)}}, nil
 }
 
 // bundle gives one entry with everything that proves it.
@@ -74,20 +77,19 @@ func (p *Pod) rangeBundle(ctx context.Context, c *pods.Call) (*pods.Result, erro
 
 // bundled encodes the entries [from, to). Payloads of other tenants are withheld.
 func (p *Pod) bundled(ctx context.Context, c *pods.Call, from, to uint64) (*pods.Result, error) {
-	cp, text, err := p.checkpoints.Current()
+	cp, note, err := p.checkpointFor(ctx, c, to)
 	if err != nil {
 		return nil, err
 	}
-	b := bookpi.Bundle{Checkpoint: text}
-	tiles := &tileCache{TileReader: p.ledger, tiles: map[tileKey][]bookpi.Hash{}}
-	size := len(text)
+	b := bookpi.Bundle{Checkpoint: note}
+	size := len(note)
 	var failed error
 	err = p.ledger.Records(from, false, func(r store.Record) bool {
 		if r.Position == to {
 			return false
 		}
 		var item bookpi.Item
-		if item, failed = p.item(c, r, cp.Size, tiles); failed != nil {
+		if item, failed = p.item(ctx, c, r, cp.Size); failed != nil {
 			return false
 		}
 		size += base64.StdEncoding.EncodedLen(len(item.Entry)) + base64.StdEncoding.EncodedLen(len(item.Payload)) + itemOverhead
@@ -105,47 +107,31 @@ func (p *Pod) bundled(ctx context.Context, c *pods.Call, from, to uint64) (*pods
 	return &pods.Result{Raw: b.Encode(), Type: bundleType}, nil
 }
 
-func (p *Pod) item(c *pods.Call, r store.Record, size uint64, tiles bookpi.TileReader) (bookpi.Item, error) {
+func (p *Pod) item(ctx context.Context, c *pods.Call, r store.Record, size uint64) (bookpi.Item, error) {
 	e, err := parse(r)
 	if err != nil {
 		return bookpi.Item{}, err
 	}
 	item := bookpi.Item{Position: r.Position, Entry: r.Entry}
-	if item.Proof, err = bookpi.InclusionProof(size, r.Position, tiles); err != nil {
+	if item.Proof, err = bookpi.InclusionProof(size, r.Position, p.ledger); err != nil {
 		return bookpi.Item{}, unprovable(err)
 	}
 	if e.Tenant == c.Tenant {
 		item.Payload, item.HasPayload = r.Payload, true
 	}
+	if item.HasPayload && c.Query["open"] == "true" && p.config.Opener != nil && bookpi.IsSealed(r.Payload) {
+		if _, key, err := p.config.Opener.Open(ctx, r.Payload); err == nil {
+			item.Opening = &key
+		}
+	}
 	return item, nil
 }
 
-// tileCache reads each tile once for all proofs of a bundle.
-type tileCache struct {
-	bookpi.TileReader
-	tiles map[tileKey][]bookpi.Hash
-}
-
-type tileKey struct {
-	level uint8
-	index uint64
-}
-
-func (t *tileCache) Tile(level uint8, index uint64) ([]bookpi.Hash, error) {
-	key := tileKey{level, index}
-	if known, ok := t.tiles[key]; ok {
-		return known, nil
-	}
-	hashes, err := t.TileReader.Tile(level, index)
-	if err == nil {
-		t.tiles[key] = hashes
-	}
-	return hashes, err
-}
-
-func (p *Pod) checkpoint(context.Context, *pods.Call) (*pods.Result, error) {
-	_, text, err := p.checkpoints.Current()
-	return &pods.Result{Raw: text, Type: checkpointType}, err
+// checkpoint signs off the ledger as it stands.
+func (p *Pod) checkpoint(ctx context.Context, _ *pods.Call) (*pods.Result, error) {
+	size, _ := p.ledger.Size()
+	_, note, err := p.notary.Covering(ctx, size)
+	return &pods.Result{Raw: note, Type: textType}, err
 }
 
 type consistencyReply struct {
@@ -194,8 +180,4 @@ func list(hashes []bookpi.Hash) []bookpi.Hash {
 		return []bookpi.Hash{}
 	}
 	return hashes
-}
-
-func (p *Pod) key(context.Context, *pods.Call) (*pods.Result, error) {
-	return &pods.Result{Body: map[string]string{"verifierKey": p.verifierKey}}, nil
 }

@@ -1,6 +1,7 @@
 package bookpi
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -83,14 +84,11 @@ func TestCheckpoints(t *testing.T) {
 	if cp, err := bookpi.OpenCheckpoint(grown.Body, verifierKey); err != nil || cp.Size != 1 {
 		t.Errorf("%+v, %v", cp, err)
 	}
-	var key map[string]string
-	if _, err := get(t, h, nil, "/v1/evidence/key", &key); err != nil || key["verifierKey"] != verifierKey {
+	var key keyReply
+	if _, err := get(t, h, nil, "/v1/evidence/key", &key); err != nil || key.VerifierKey != verifierKey || len(key.VerifierKeys) != 2 {
 		t.Errorf("%v, %v", key, err)
 	}
 }
-
-// switched is a ledger that can be exchanged behind the checkpointer's back.
-type switched struct{ store.Ledger }
 
 func grow(t *testing.T, n int, data string) *podtest.State {
 	t.Helper()
@@ -99,61 +97,6 @@ func grow(t *testing.T, n int, data string) *podtest.State {
 		appendEvidence(t, h, till, "a", data)
 	}
 	return h.State
-}
-
-func TestNoSplitView(t *testing.T) {
-	signer, err := bookpi.NewSigner(signerKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := &switched{grow(t, 5, `1`)}
-	k := NewCheckpointer(l, signer)
-	if _, _, err := k.Current(); err != nil {
-		t.Fatal(err)
-	}
-	for name, other := range map[string]*podtest.State{
-		"same size": grow(t, 5, `2`), "larger": grow(t, 8, `2`), "smaller": grow(t, 3, `2`),
-	} {
-		l.Ledger = other
-		if _, _, err := k.Current(); !tap.IsKind(err, tap.Internal) || tap.AsError(err).Code != "split_view" {
-			t.Errorf("another history, %s: %v", name, err)
-		}
-	}
-	l.Ledger = faulty{grow(t, 8, `1`)}
-	if _, _, err := k.Current(); !errors.Is(err, errFaulty) {
-		t.Errorf("an unreadable tree: %v", err)
-	}
-	k = NewCheckpointer(l.Ledger, brokenSigner{})
-	if _, _, err := k.Current(); !tap.IsKind(err, tap.Internal) {
-		t.Errorf("a signer that fails: %v", err)
-	}
-}
-
-// Readers that saw an earlier size may sign after others: it is one history.
-func TestEarlierSizeOfTheSameHistory(t *testing.T) {
-	signer, err := bookpi.NewSigner(signerKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	state := grow(t, 8, `1`)
-	l := &sized{State: state, size: 8}
-	k := NewCheckpointer(l, signer)
-	for _, size := range []uint64{8, 3, 5, 8} {
-		l.size = size
-		if cp, _, err := k.Current(); err != nil || cp.Size != size {
-			t.Errorf("size %d: %+v, %v", size, cp, err)
-		}
-	}
-}
-
-type sized struct {
-	*podtest.State
-	size uint64
-}
-
-func (s *sized) Size() (uint64, bookpi.Hash) {
-	root, _ := bookpi.RootAt(s.size, s.State)
-	return s.size, root
 }
 
 var errFaulty = errors.New("the disk is gone")
@@ -165,12 +108,6 @@ func (faulty) Tile(uint8, uint64) ([]bookpi.Hash, error)           { return nil,
 func (faulty) Find(bookpi.Hash) (uint64, bool, error)              { return 0, false, errFaulty }
 func (faulty) Record(uint64) (store.Record, error)                 { return store.Record{}, errFaulty }
 func (faulty) Records(uint64, bool, func(store.Record) bool) error { return errFaulty }
-
-type brokenSigner struct{}
-
-func (brokenSigner) Name() string                { return "tamv.test/log" }
-func (brokenSigner) KeyHash() uint32             { return 1 }
-func (brokenSigner) Sign([]byte) ([]byte, error) { return nil, errFaulty }
 
 // damagedLedger has entries that do not parse.
 type damagedLedger struct{ *podtest.State }
@@ -207,16 +144,15 @@ func TestDamagedLedgerIsReported(t *testing.T) {
 	call := func(query map[string]string) *pods.Call {
 		return &pods.Call{RequestID: uuid.New(), Principal: auditor, Tenant: "main", Query: query, Params: map[string]string{"hash": hash}}
 	}
-	for name, l := range map[string]store.Ledger{
+	for name, l := range map[string]site{
 		"damaged": damagedLedger{state}, "faulty": faulty{state}, "found": foundLedger{faulty{state}}, "treeless": treeless{state},
 	} {
 		p := newPod(t, l)
 		for route, run := range map[string]func() error{
-			"list":    func() error { _, err := p.list(t.Context(), call(nil)); return err },
-			"list to": func() error { _, err := p.list(t.Context(), call(map[string]string{"to": "5"})); return err },
-			"get":     func() error { _, err := p.get(t.Context(), call(nil)); return err },
-			"proof":   func() error { _, err := p.proof(t.Context(), call(nil)); return err },
-			"bundle":  func() error { _, err := p.bundle(t.Context(), call(nil)); return err },
+			"list":   func() error { _, err := p.list(t.Context(), call(nil)); return err },
+			"get":    func() error { _, err := p.get(t.Context(), call(nil)); return err },
+			"proof":  func() error { _, err := p.proof(t.Context(), call(nil)); return err },
+			"bundle": func() error { _, err := p.bundle(t.Context(), call(nil)); return err },
 			"range": func() error {
 				_, err := p.rangeBundle(t.Context(), call(map[string]string{"from": "0", "to": "2"}))
 				return err
@@ -230,10 +166,21 @@ func TestDamagedLedgerIsReported(t *testing.T) {
 			}
 		}
 	}
-	broken := New(Config{Ledger: state, Checkpoints: NewCheckpointer(state, brokenSigner{})})
-	for _, run := range []pods.Func{broken.proof, broken.bundle, broken.checkpoint} {
-		_, err := run(t.Context(), call(nil))
-		podtest.WantKind(t, err, tap.Internal, "")
+}
+
+func TestNoProofWithoutKeys(t *testing.T) {
+	state := grow(t, 3, `1`)
+	first, err := state.Record(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &pods.Call{Principal: auditor, Tenant: "main", Params: map[string]string{"hash": bookpi.LeafHash(first.Entry).String()}, View: state}
+	keyless := New(Config{Tenant: "main", Ledger: state, Notary: newNotary(state, &keyring{})})
+	for _, run := range []pods.Func{keyless.proof, keyless.bundle, keyless.checkpoint} {
+		ctx, cancel := context.WithTimeout(t.Context(), proposals+2*again)
+		_, err := run(ctx, c)
+		cancel()
+		podtest.WantKind(t, err, tap.Unavailable, codeKeys)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"math"
-	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -57,7 +56,7 @@ func (p *Pod) list(ctx context.Context, c *pods.Call) (*pods.Result, error) {
 			return false
 		}
 		if visible(c, &e) && q.matches(&e) {
-			reply.Entries = append(reply.Entries, show(r, &e, len(r.Payload) <= maxInline))
+			reply.Entries = append(reply.Entries, p.show(ctx, r, &e, len(r.Payload) <= maxInline))
 		}
 		return ctx.Err() == nil
 	})
@@ -73,16 +72,10 @@ func (q *query) matches(e *bookpi.Entry) bool {
 }
 
 func (p *Pod) parseQuery(c *pods.Call) (query, error) {
-	q := query{actor: c.Query["actor"], action: c.Query["action"], limit: defaultPage}
-	if q.actor == "" && !c.Principal.Has(tap.Auditor) {
-		q.actor = c.Actor()
+	q, err := filters(c)
+	if err != nil {
+		return query{}, err
 	}
-	if q.actor != c.Actor() && !c.Principal.Has(tap.Auditor) {
-		return query{}, notOwn()
-	}
-	action, star := strings.CutSuffix(q.action, "*")
-	q.action, q.prefix = action, star || strings.HasSuffix(action, ".")
-	var err error
 	if q.limit, err = c.PageSize(defaultPage, maxPage); err != nil {
 		return query{}, err
 	}
@@ -94,6 +87,20 @@ func (p *Pod) parseQuery(c *pods.Call) (query, error) {
 	}
 	q.before, err = p.start(c, q.to)
 	return q, err
+}
+
+// filters reads whose entries and which actions are asked for.
+func filters(c *pods.Call) (query, error) {
+	q := query{actor: c.Query["actor"], action: c.Query["action"], to: math.MaxInt64}
+	if q.actor == "" && !c.Principal.Has(tap.Auditor) {
+		q.actor = c.Actor()
+	}
+	if q.actor != c.Actor() && !c.Principal.Has(tap.Auditor) {
+		return query{}, notOwn()
+	}
+	action, star := strings.CutSuffix(q.action, "*")
+	q.action, q.prefix = action, star || strings.HasSuffix(action, ".")
+	return q, nil
 }
 
 // start is the number of entries below which the list begins: those before "to"
@@ -110,19 +117,8 @@ func (p *Pod) start(c *pods.Call, to int64) (uint64, error) {
 	if to == math.MaxInt64 {
 		return size, nil
 	}
-	var failed error
-	n := sort.Search(int(size), func(i int) bool {
-		r, err := p.ledger.Record(uint64(i))
-		if err == nil {
-			var e bookpi.Entry
-			if e, err = parse(r); err == nil {
-				return e.Timestamp >= to
-			}
-		}
-		failed = cmp.Or(failed, err)
-		return true
-	})
-	return uint64(n), failed
+	before, err := p.ledger.At(to)
+	return min(size, before), err
 }
 
 // instant reads a time: RFC 3339, or microseconds since the Unix epoch.
@@ -145,10 +141,10 @@ func badQuery(format string, args ...any) *tap.Error {
 }
 
 // get shows one entry with its payload.
-func (p *Pod) get(_ context.Context, c *pods.Call) (*pods.Result, error) {
+func (p *Pod) get(ctx context.Context, c *pods.Call) (*pods.Result, error) {
 	r, e, err := p.find(c)
 	if err != nil {
 		return nil, err
 	}
-	return &pods.Result{Body: show(r, &e, true)}, nil
+	return &pods.Result{Body: p.show(ctx, r, &e, true)}, nil
 }

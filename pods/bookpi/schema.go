@@ -20,12 +20,13 @@ var appendedSchema = pods.MustSchema(`{
 
 const entryShape = `{
 	"type": "object", "additionalProperties": false,
-	"required": ["position", "evidenceHash", "time", "timestamp", "actor", "action", "outcome", "payloadDigest", "previousHash", "payloadBytes"],
+	"required": ["position", "evidenceHash", "time", "timestamp", "tenant", "actor", "action", "outcome", "payloadDigest", "previousHash", "payloadBytes"],
 	"properties": {
 		"position": {"type": "integer"}, "evidenceHash": ` + hashShape + `, "time": {"type": "string"},
-		"timestamp": {"type": "integer"}, "actor": {"type": "string"}, "action": {"type": "string"},
+		"timestamp": {"type": "integer"}, "tenant": {"type": "string"}, "actor": {"type": "string"}, "action": {"type": "string"},
 		"outcome": {"type": "string"}, "requestId": {"type": "string"}, "payloadDigest": ` + hashShape + `,
-		"previousHash": ` + hashShape + `, "payloadBytes": {"type": "integer"}, "payload": {"type": "string"}, "payloadJson": true}}`
+		"previousHash": ` + hashShape + `, "payloadBytes": {"type": "integer"}, "payload": {"type": "string"}, "payloadJson": true,
+		"sealed": {"enum": ["opened", "erased", "closed"]}}}`
 
 var entrySchema = pods.MustSchema(entryShape)
 
@@ -46,5 +47,44 @@ var consistencySchema = pods.MustSchema(`{
 		"proof": {"type": "array", "items": ` + hashShape + `}}}`)
 
 var keySchema = pods.MustSchema(`{
-	"type": "object", "additionalProperties": false, "required": ["verifierKey"],
-	"properties": {"verifierKey": {"type": "string"}}}`)
+	"type": "object", "additionalProperties": false, "required": ["verifierKey", "verifierKeys", "history", "rotating"],
+	"properties": {
+		"verifierKey": {"type": "string"}, "verifierKeys": {"type": "array", "items": {"type": "string"}},
+		"history": {"type": "string"}, "rotating": {"type": "boolean"}}}`)
+
+var rotationSchema = pods.MustSchema(`{
+	"type": "object", "additionalProperties": false, "required": ["number", "expires"],
+	"properties": {"number": {"type": "integer"}, "expires": {"type": "string"}}}`)
+
+var witnessKeySchema = pods.MustSchema(`{
+	"type": "object", "additionalProperties": false, "required": ["key"],
+	"properties": {"key": {"type": "string", "maxLength": 4096, "pattern": "^[^\\p{C}]+$"}}}`)
+
+const witnessShape = `{
+	"type": "object", "additionalProperties": false, "required": ["name", "keys", "size", "entriesSince"],
+	"properties": {
+		"name": {"type": "string"}, "keys": {"type": "array", "items": {"type": "string"}}, "size": {"type": "integer"},
+		"time": {"type": "string"}, "entriesSince": {"type": "integer"}}}`
+
+var witnessSchema = pods.MustSchema(witnessShape)
+
+const anchorShape = `"size": {"type": "integer"}, "root": ` + hashShape + `, "witnesses": {"type": "array", "items": {"type": "string"}}`
+
+var anchorsSchema = pods.MustSchema(`{
+	"type": "object", "additionalProperties": false, "required": ["size", "quorum", "anchored", "witnesses", "anchors"],
+	"properties": {
+		"size": {"type": "integer"}, "quorum": {"type": "integer"}, "anchored": {"type": "integer"},
+		"witnesses": {"type": "array", "items": ` + witnessShape + `},
+		"anchors": {"type": "array", "items": {
+			"type": "object", "additionalProperties": false, "required": ["size", "root", "witnesses"],
+			"properties": {` + anchorShape + `}}}}}`)
+
+var anchorSchema = pods.MustSchema(`{
+	"type": "object", "additionalProperties": false, "required": ["cosignatures"],
+	"properties": {
+		"checkpoint": {"type": "string", "maxLength": 65536}, "cosignatures": {"type": "string", "minLength": 1, "maxLength": 65536}}}`)
+
+var anchoredSchema = pods.MustSchema(`{
+	"type": "object", "additionalProperties": false, "required": ["size", "root", "witnesses", "new"],
+	"properties": {` + anchorShape + `,
+		"new": {"type": "array", "items": {"type": "string"}}, "duplicate": {"type": "boolean"}}}`)

@@ -1,0 +1,328 @@
+package bookpi
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tamv.internal/tamv/pods/podtest"
+	"tamv.internal/tamv/store"
+	"tamv.internal/tamv/store/bookpi"
+	"tamv.internal/tamv/tap"
+)
+
+// begin writes the first keys down, as the leader does in its first second.
+func begin(t fataler, p *Pod) {
+	if err := p.notary.beginHistory(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Two members sign and record at once while the ledger grows: what either hands
+// out is one history, and no size has two roots.
+func TestTwoNotariesNeverSignTwoRoots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		state := podtest.NewState()
+		h := podtest.NewHost(t, state, newPod(t, state))
+		var mu sync.Mutex
+		roots := map[uint64]bookpi.Hash{}
+		var done sync.WaitGroup
+		for range 2 {
+			n := newNotary(state, newKeyring())
+			for range 3 {
+				done.Go(func() {
+					for range 20 {
+						size, _ := state.Size()
+						cp, note, err := n.Covering(t.Context(), size)
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						if _, err := bookpi.OpenCheckpoint(note, verifierKey); err != nil || cp.Size < size {
+							t.Errorf("%+v covers %d: %v", cp, size, err)
+						}
+						mu.Lock()
+						if known, ok := roots[cp.Size]; ok && known != cp.Root {
+							t.Errorf("two roots at size %d", cp.Size)
+						}
+						roots[cp.Size] = cp.Root
+						mu.Unlock()
+						<-time.After(50 * time.Millisecond)
+					}
+				})
+			}
+		}
+		for range 100 {
+			appendEvidence(t, h, till, "a", `1`)
+			<-time.After(11 * time.Millisecond)
+		}
+		done.Wait()
+		if len(roots) < 5 {
+			t.Errorf("only %d checkpoints were seen", len(roots))
+		}
+		for size, root := range roots {
+			if cp, _, ok, err := state.CheckpointFor(size); err != nil || !ok || cp.Size != size || cp.Root != root {
+				t.Errorf("a checkpoint of size %d was handed out and is not recorded", size)
+			}
+		}
+	})
+}
+
+// counting counts the batches that pass.
+type counting struct {
+	*podtest.State
+	batches int
+	err     error
+}
+
+func (c *counting) Commit(ctx context.Context, b store.Batch) (store.Receipt, error) {
+	c.batches++
+	if c.err != nil {
+		return store.Receipt{}, c.err
+	}
+	return c.State.Commit(ctx, b)
+}
+
+func TestProposalsAreSharedAndRare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		state := &counting{State: grow(t, 1, `1`)}
+		h := podtest.NewHost(t, state.State, newPod(t, state.State))
+		n := newNotary(state, newKeyring())
+		began := time.Now()
+		for range 5 {
+			size, _ := state.Size()
+			var done sync.WaitGroup
+			for range 50 {
+				done.Go(func() {
+					if _, _, err := n.Covering(t.Context(), size); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			done.Wait()
+			appendEvidence(t, h, till, "a", `1`)
+		}
+		if took := time.Since(began); state.batches != 5 || took < 4*proposals {
+			t.Errorf("%d proposals in %s", state.batches, took)
+		}
+	})
+}
+
+// A waiter whose proposer gives up proposes itself.
+func TestTheProposerMayLeave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		state := grow(t, 3, `1`)
+		n := newNotary(state, newKeyring())
+		n.proposed = time.Now() // the first has to wait
+		ctx, cancel := context.WithCancel(t.Context())
+		left := make(chan error, 1)
+		go func() {
+			_, _, err := n.Covering(ctx, 3)
+			left <- err
+		}()
+		synctest.Wait()
+		stays := make(chan error, 1)
+		go func() {
+			_, _, err := n.Covering(t.Context(), 3)
+			stays <- err
+		}()
+		synctest.Wait()
+		cancel()
+		if err := <-left; !errors.Is(err, context.Canceled) {
+			t.Errorf("who left: %v", err)
+		}
+		if err := <-stays; err != nil {
+			t.Errorf("who stayed: %v", err)
+		}
+	})
+}
+
+func TestNothingIsHandedOutThatIsNotRecorded(t *testing.T) {
+	state := &counting{State: grow(t, 3, `1`)}
+	n := newNotary(state, newKeyring())
+	state.err = tap.E("store", tap.Conflict, "another tree").WithCode("split_view")
+	_, note, err := n.Covering(t.Context(), 3)
+	podtest.WantKind(t, err, tap.Internal, "split_view")
+	if note != nil {
+		t.Error("a note that nobody recorded")
+	}
+	state.err = tap.E("store", tap.Unavailable, "no leader").WithCode("not_leader")
+	_, _, err = n.Covering(t.Context(), 3)
+	podtest.WantKind(t, err, tap.Unavailable, "not_leader")
+	_, _, err = n.Covering(t.Context(), 4)
+	podtest.WantKind(t, err, tap.Invalid, "query")
+	// Another history with the same keys: the state machine refuses its root.
+	forked := &forkedLedger{State: state.State, root: bookpi.Hash{1}}
+	_, _, err = newNotary(forked, newKeyring()).Covering(t.Context(), 3)
+	podtest.WantKind(t, err, tap.Internal, "split_view")
+}
+
+// forkedLedger says of itself what its state machine does not know.
+type forkedLedger struct {
+	*podtest.State
+	root bookpi.Hash
+}
+
+func (f *forkedLedger) Size() (uint64, bookpi.Hash) {
+	size, _ := f.State.Size()
+	return size, f.root
+}
+
+func TestRunRecordsWhileTheLedgerGrows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		state := &counting{State: grow(t, 2, `1`)}
+		h := podtest.NewHost(t, state.State, newPod(t, state.State))
+		leads := true
+		c := newNotary(state, newKeyring()).c
+		c.Leads = func() bool { return leads }
+		n := NewNotary(c)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); n.Run(ctx) }()
+		settle := func() { <-time.After(2500 * time.Millisecond); synctest.Wait() }
+		settle()
+		if cp, _, ok := state.Checkpoint(); !ok || cp.Size != 3 || state.batches != 2 {
+			t.Errorf("at first %+v, %v after %d batches; want the keys and a checkpoint of them", cp, ok, state.batches)
+		}
+		settle()
+		if state.batches != 2 {
+			t.Errorf("a ledger that rests gets checkpoints: %d", state.batches)
+		}
+		appendEvidence(t, h, till, "a", `1`)
+		settle()
+		if cp, _, _ := state.Checkpoint(); cp.Size != 4 {
+			t.Errorf("grown: %+v", cp)
+		}
+		state.err = errFaulty
+		appendEvidence(t, h, till, "a", `1`)
+		settle()
+		state.err, leads = nil, false
+		settle()
+		if cp, _, _ := state.Checkpoint(); cp.Size != 4 {
+			t.Errorf("a follower records: %+v", cp)
+		}
+		leads = true
+		settle()
+		if cp, _, _ := state.Checkpoint(); cp.Size != 5 {
+			t.Errorf("after failures: %+v", cp)
+		}
+		cancel()
+		<-done
+	})
+}
+
+func TestRotation(t *testing.T) {
+	state := podtest.NewState()
+	ring := newKeyring()
+	p := New(Config{Tenant: "main", Ledger: state, Notary: newNotary(state, ring)})
+	h := podtest.NewHost(t, state, p)
+	rotate := func() error {
+		var reply rotationReply
+		_, err := h.Do(t.Context(), podtest.Request{As: operator, Method: "POST", Target: "/v1/evidence/key"}, &reply)
+		return err
+	}
+	podtest.WantKind(t, rotate(), tap.Unavailable, codeKeys) // no history yet
+	begin(t, p)
+	appendEvidence(t, h, till, "a", `1`)
+	before, note, err := p.notary.Covering(t.Context(), 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := rotate(); err != nil {
+		t.Fatal(err)
+	}
+	podtest.WantKind(t, rotate(), tap.Conflict, "rotating")
+	var key keyReply
+	if _, err := get(t, h, nil, "/v1/evidence/key", &key); err != nil || !key.Rotating {
+		t.Errorf("%+v, %v", key, err)
+	}
+	// While the request stands nobody signs what is new; what is recorded serves on.
+	ctx, cancel := context.WithTimeout(t.Context(), proposals+again)
+	defer cancel()
+	_, _, err = p.notary.Covering(ctx, 3)
+	podtest.WantKind(t, err, tap.Unavailable, codeKeys)
+	if _, _, err := p.notary.Covering(t.Context(), 2); err != nil {
+		t.Error(err)
+	}
+	ring.fail = errFaulty
+	if err := p.notary.turn(t.Context()); !errors.Is(err, errFaulty) {
+		t.Errorf("keys that nobody keeps: %v", err)
+	}
+	ring.fail = nil
+	if err := p.notary.turn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := get(t, h, nil, "/v1/evidence/key", &key); err != nil || key.Rotating || key.VerifierKey == verifierKey {
+		t.Errorf("%+v, %v", key, err)
+	}
+	first, _ := bookpi.ParseVerifierKey(verifierKey)
+	served, err := get(t, h, nil, "/log/keys", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	history, err := bookpi.OpenKeyHistory(served.Body, first)
+	if err != nil || len(history.Records) != 2 || history.Records[1].From <= before.Size {
+		t.Fatalf("%+v, %v", history, err)
+	}
+	after, newer, ok := state.Checkpoint()
+	if !ok || after.Size < history.Records[1].From {
+		t.Fatalf("no checkpoint with the new keys: %+v", after)
+	}
+	for _, n := range [][]byte{note, newer} {
+		if _, err := history.OpenCheckpoint(n); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := bookpi.OpenCheckpoint(newer, verifierKey); err == nil {
+		t.Error("the old key signs on")
+	}
+	record, err := state.Record(history.Records[1].From)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, _ := bookpi.ParseEntry(record.Entry); e.Action != "log.key_rotated" || e.Actor != operator.Identity {
+		t.Errorf("evidence %+v", e)
+	}
+	// A node without the new secrets signs nothing.
+	lost := newNotary(state, newKeyring())
+	appendEvidence(t, h, till, "a", `1`)
+	ctx, cancel = context.WithTimeout(t.Context(), again)
+	defer cancel()
+	size, _ := state.Size()
+	_, _, err = lost.Covering(ctx, size)
+	podtest.WantKind(t, err, tap.Unavailable, codeKeys)
+	foreign := podtest.Who("zoe", tap.Operator)
+	foreign.Tenant = "other"
+	_, err = h.Do(t.Context(), podtest.Request{As: foreign, Method: "POST", Target: "/v1/evidence/key"}, nil)
+	podtest.WantKind(t, err, tap.Forbidden, "tenant")
+}
+
+// A rotation that nobody completes lapses, and what comes too late changes nothing.
+func TestALapsedRotation(t *testing.T) {
+	state := podtest.NewState()
+	p := newPod(t, state)
+	begin(t, p)
+	h := podtest.NewHost(t, state, p)
+	if _, err := h.Do(t.Context(), podtest.Request{As: operator, Method: "POST", Target: "/v1/evidence/key"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	late := p.notary.c
+	late.Rotate = func(_ context.Context, number uint64) (bookpi.LogKeys, error) {
+		state.Advance(2 * rotationTime) // while the keys are made
+		return newKeys(origin), nil
+	}
+	if err := NewNotary(late).completeRotation(t.Context()); !tap.IsKind(err, tap.Conflict) {
+		t.Errorf("too late: %v", err)
+	}
+	if cp, note, err := p.notary.Covering(t.Context(), 2); err != nil || cp.Size != 2 {
+		t.Errorf("%+v, %v", cp, err)
+	} else if _, err := bookpi.OpenCheckpoint(note, verifierKey); err != nil {
+		t.Error(err)
+	}
+	fixed := New(Config{Tenant: "main", Ledger: state, Notary: NewNotary(NotaryConfig{Tenant: "main", Ledger: state, View: state, Writer: state, Keys: newKeyring().keys})})
+	_, err := podtest.NewHost(t, state, fixed).Do(t.Context(), podtest.Request{As: operator, Method: "POST", Target: "/v1/evidence/key"}, nil)
+	podtest.WantKind(t, err, tap.Unavailable, "")
+}
