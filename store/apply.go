@@ -41,7 +41,7 @@ func (s *Store) Apply(index uint64, stamp int64, commands [][]byte) ([]any, erro
 	}
 	p := &packApply{store: s, layer: newLayer(), batch: newLayer()}
 	s.mu.RLock()
-	p.meta, p.recorded = s.meta, s.ledger.recorded
+	p.meta, p.recorded, p.archives = s.meta, s.ledger.recorded, s.ledger.archives
 	s.mu.RUnlock()
 	p.meta.applied, p.meta.clock = index, max(stamp, p.meta.clock+1)
 	if err := p.expire(len(commands)); err != nil {
@@ -71,7 +71,8 @@ type packApply struct {
 	leaves  []bookpi.Hash
 	window  []byte // request keys of this pack
 
-	recorded recorded // checkpoints, with those of this pack
+	recorded recorded      // checkpoints, with those of this pack
+	archives []segmentInfo // likewise
 	changes  []Change
 	request  uuid.UUID // of the batch at hand
 	due      int64     // smallest expiry written by this pack; 0 = none
@@ -121,7 +122,7 @@ func (p *packApply) apply(b *Batch) (any, error) {
 	if refusal := b.admitted(p.meta.cluster); refusal != nil {
 		return refusal, nil
 	}
-	version, cluster, changes := p.meta.version, p.meta.cluster, len(p.changes)
+	version, cluster, changes, archives := p.meta.version, p.meta.cluster, len(p.changes), p.archives
 	var appended []uint64
 	known := false
 	for i := range b.Ops {
@@ -130,7 +131,7 @@ func (p *packApply) apply(b *Batch) (any, error) {
 			return nil, err
 		}
 		if refusal != nil {
-			p.meta.version, p.meta.cluster, p.changes = version, cluster, p.changes[:changes]
+			p.meta.version, p.meta.cluster, p.changes, p.archives = version, cluster, p.changes[:changes], archives
 			return refusal, nil
 		}
 		switch b.Ops[i].Type {
@@ -168,6 +169,8 @@ func (p *packApply) op(op *Op) (number uint64, refusal, err error) {
 		if known, refusal, err = p.checkpoint(op); known {
 			number = 1
 		}
+	case OpArchive:
+		refusal, err = p.archive(op)
 	default:
 		refusal, err = p.nextOp(op)
 	}
@@ -378,7 +381,7 @@ func (s *Store) publish(p *packApply) {
 		s.pending += len(r.Entry) + len(r.Payload)
 	}
 	p.meta.onDisk = s.meta.onDisk
-	s.meta, s.ledger.recorded = p.meta, p.recorded
+	s.meta, s.ledger.recorded, s.ledger.archives = p.meta, p.recorded, p.archives
 	if len(p.entries) > 0 {
 		s.announceLocked()
 	}

@@ -55,7 +55,7 @@ type Receipt struct {
 // OpType is the kind of an operation. The numbers are on disk: append-only.
 type OpType uint8
 
-// The operations. All but the last are of cluster version 1.
+// The operations. All but the last two are of cluster version 1.
 const (
 	OpPut    OpType = 1 // set Key to Value
 	OpCreate OpType = 2 // set Key to Value; conflict when it exists
@@ -68,6 +68,7 @@ const (
 	OpRaise  OpType = 9 // raise the cluster version to Number; it has no Key
 
 	OpCheckpoint OpType = 10 // since version 2: record the signed checkpoint Value of size Number; it has no Key
+	OpArchive    OpType = 11 // since version 2: archive segment Number, whose file has the SHA-256 Value; it has no Key
 )
 
 // Op is one operation. Use the constructors; which fields count depends on the

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"math"
 
@@ -153,6 +154,11 @@ func (op *Op) validate(tenant string) error {
 		}
 		_, err := ReadCheckpoint(op.Value)
 		return err
+	case OpArchive:
+		if op.Key != "" || op.Number < 0 || op.Number > bookpi.MaxSize/segmentEntries || len(op.Value) != sha256.Size {
+			return tap.E("store.op", tap.Invalid, "an archive of segment %d under %d bytes of hash", op.Number, len(op.Value))
+		}
+		return nil
 	}
 	if err := op.Key.validate(tenant); err != nil {
 		return err

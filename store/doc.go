@@ -12,9 +12,9 @@
 //
 // # A frozen interpreter
 //
-// [Store.Apply] understands ten operations ([Put], [Create], [Delete],
-// [Add], [Append], [Post], [Check], [Expire], [Raise], and the recording of a
-// checkpoint) and knows no pod. It
+// [Store.Apply] understands eleven operations ([Put], [Create], [Delete],
+// [Add], [Append], [Post], [Check], [Expire], [Raise], [Archive], and the
+// recording of a checkpoint) and knows no pod. It
 // reads no clock, no randomness, no float and no map order: time is the
 // leader's stamp, identifiers come with the batch. Add, Append and Post
 // commute, so they need no retry; Check turns every other race into a
@@ -25,6 +25,7 @@
 //
 //	state.db                 records, money, the open end of the ledger (bbolt)
 //	ledger/NNNNNNNN.segment  16,384 ledger entries each, never changed again
+//	ledger/NNNNNNNN.leaves   what stays of a segment that was archived
 //
 // A batch is acknowledged when consensus has committed it and Apply has put it
 // in memory. One flusher writes the changes to bbolt in one fsynced

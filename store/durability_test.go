@@ -89,7 +89,7 @@ func TestSnapshotAndRestore(t *testing.T) {
 	if err := s.Restore(folder); err != nil {
 		t.Fatal(err)
 	}
-	restored := &machine{s, t, s.Applied(), s.Clock()}
+	restored := &machine{Store: s, t: t, index: s.Applied(), stamp: s.Clock()}
 	if h, _ := s.StateHash(); h != hash || resets != 1 {
 		t.Fatal("the restored state differs")
 	}

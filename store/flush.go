@@ -89,6 +89,9 @@ type flush struct {
 	pending int
 	sealed  uint64        // how many segments were sealed before
 	seals   []segmentInfo // of those that this flush seals
+
+	archives []segmentInfo // of the segments that are archived: their files of leaves
+	left     uint64        // for how many of them that file stood before
 }
 
 // openFrom is where the open segment starts once the flush is done.
@@ -113,6 +116,11 @@ func (s *Store) flushLocked() error {
 	}
 	err = s.write(f)
 	s.endFlush(f, err)
+	if err == nil {
+		for number := f.left; number < uint64(len(f.archives)); number++ {
+			s.segments.retire(number, s.segments.path(number))
+		}
+	}
 	return err
 }
 
@@ -127,6 +135,7 @@ func (s *Store) beginFlush() (*flush, error) {
 	f := &flush{
 		writes: s.active, tiles: s.ledger.tiles, meta: s.meta, pending: s.pending,
 		first: s.ledger.first, sealed: uint64(len(s.ledger.sealed)),
+		archives: s.ledger.archives, left: s.ledger.left,
 	}
 	f.starts, f.blocks = blocks(s.ledger.first, s.ledger.tail)
 	f.meta.onDisk.block = openStart(f.starts, f.blocks, s.meta.tree.Size())
@@ -135,13 +144,16 @@ func (s *Store) beginFlush() (*flush, error) {
 	return f, nil
 }
 
-// write makes the flush durable: first the files of segments that are full,
-// then everything else and the word that those files count, in one
-// transaction. After a crash in between the segment is sealed again, to the
-// same bytes.
+// write makes the flush durable: first the files of segments that are full and
+// of the leaves of those that are archived, then everything else and the word
+// that those files count, in one transaction. After a crash in between they are
+// made again, to the same bytes.
 func (s *Store) write(f *flush) error {
 	err := guarded(nil, func() error {
 		if err := s.sealSegments(f); err != nil {
+			return err
+		}
+		if err := s.keepLeaves(f); err != nil {
 			return err
 		}
 		return s.db.Update(f.commit)
@@ -161,6 +173,23 @@ func (s *Store) sealSegments(f *flush) error {
 			f.seals = append(f.seals, info)
 			return err
 		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepLeaves writes what stays of the segments that are archived.
+func (s *Store) keepLeaves(f *flush) error {
+	for number := f.left; number < uint64(len(f.archives)); number++ {
+		made, err := s.leavesOf(number)
+		if err == nil && made.info != f.archives[number] {
+			err = damagedSegment(number, "its leaves are not what they were")
+		}
+		if err == nil {
+			err = s.segments.keep(number, made)
+		}
 		if err != nil {
 			return err
 		}
@@ -273,6 +302,7 @@ func (s *Store) endFlush(f *flush, err error) {
 		return
 	}
 	s.flushed = f.meta.applied
+	s.ledger.leave(uint64(len(f.archives)))
 	s.meta.onDisk = f.meta.onDisk
 	l := &s.ledger
 	l.tail = slices.Clone(l.tail[f.meta.onDisk.block-l.first:])

@@ -26,6 +26,7 @@ const (
 	bucketSegments                  // segment u64 -> segmentInfo of a sealed one
 	bucketMeta                      // "meta" -> meta
 	bucketCheckpoints               // size u64 -> signed checkpoint
+	bucketArchives                  // segment u64 -> segmentInfo of an archived one's file of leaves
 	bucketCount
 
 	// The buckets from here on are made when the first record is put into
@@ -37,7 +38,7 @@ const (
 var bucketNames = [bucketCount]string{
 	"records", "expiry", "counters", "lasts", "sequences", "balances",
 	"requests", "window", "blocks", "tiles", "segments", "head",
-	"checkpoints",
+	"checkpoints", "archives",
 }
 
 // olderMetaBucket is where the first release, which had no checksums, kept its

@@ -16,7 +16,7 @@ import (
 const (
 	blockEntries   = 64
 	blockBytes     = 256 << 10
-	segmentEntries = 1 << 14
+	segmentEntries = bookpi.SegmentEntries
 	tileWidth      = 256
 	indexEntry     = 8 + 4 // hash prefix, number of the entry in the segment
 )
@@ -33,7 +33,32 @@ type ledger struct {
 	sealed []segmentInfo          // by number; the next one is open
 	bySum  map[[32]byte]uint64    // the sealed ones' numbers by SHA-256
 
-	recorded recorded // checkpoints
+	recorded recorded      // checkpoints
+	archives []segmentInfo // of the first segments, those that are archived: their files of leaves
+	left     uint64        // for so many of them that file is what is left of the segment
+}
+
+// file describes what there is of a sealed segment: its own file or, once it is
+// archived, the one with its leaves.
+func (l *ledger) file(number uint64) segmentInfo {
+	if number < l.left {
+		return l.archives[number]
+	}
+	return l.sealed[number]
+}
+
+// files are those of all sealed segments.
+func (l *ledger) files() []segmentInfo {
+	files := slices.Clone(l.sealed)
+	copy(files, l.archives[:l.left])
+	return files
+}
+
+// leave makes the files of leaves count for the first n segments.
+func (l *ledger) leave(n uint64) {
+	for ; l.left < n; l.left++ {
+		l.bySum[l.archives[l.left].sum] = l.left
+	}
 }
 
 // openFrom is the position at which the open segment starts.
@@ -283,7 +308,7 @@ func (s *Store) sealed(number uint64) (segmentInfo, error) {
 	s.mu.RLock()
 	if number < uint64(len(s.ledger.sealed)) {
 		defer s.mu.RUnlock()
-		return s.ledger.sealed[number], nil
+		return s.ledger.file(number), nil
 	}
 	s.mu.RUnlock()
 	raw, err := s.read(bucketSegments, string(u64(number)))

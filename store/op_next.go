@@ -9,7 +9,7 @@ package store
 const Version uint32 = 3
 
 // OpMax raises the counter at Key to Number; one that is as high stays.
-const OpMax OpType = 11
+const OpMax OpType = 12
 
 // Max raises the counter at k to n.
 func Max(k Key, n int64) Op { return Op{Type: OpMax, Key: k, Number: n} }

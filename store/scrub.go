@@ -24,7 +24,15 @@ type inspection struct {
 	records  uint64
 	bytes    int64
 	segments []segmentInfo
+	archives []segmentInfo
 	damages  []Damage
+}
+
+// files are those of the ledger that the state file counts on.
+func (i *inspection) files() []segmentInfo {
+	files := slices.Clone(i.segments)
+	copy(files, i.archives)
+	return files
 }
 
 func (i *inspection) damage(d *Damage) {
@@ -103,6 +111,13 @@ func (i *inspection) state(w *pageWalk) error {
 					return w.damage("the list of ledger segments is wrong at %d", len(i.segments))
 				}
 				i.segments = append(i.segments, info)
+			case bucketArchives:
+				info, ok := decodeSegmentInfo(value)
+				if !ok || readU64(e.key) != uint64(len(i.archives)) || len(i.archives) == len(i.segments) {
+					return w.damage("the list of archived segments is wrong at %d", len(i.archives))
+				}
+				info.archived = true
+				i.archives = append(i.archives, info)
 			case bucketCheckpoints:
 				if cp, err := ReadCheckpoint(value); err != nil || len(e.key) != 8 || cp.Size != readU64(e.key) || cp.Size > i.meta.tree.Size() {
 					return w.damage("a recorded checkpoint is wrong")
@@ -201,7 +216,7 @@ func (c *scrub) state() (sealed uint64, err error) {
 	}
 	c.report.Records, c.report.Bytes, c.report.Damaged = found.records, found.bytes, found.damages
 	if len(found.damages) > 0 {
-		return uint64(len(frozen.sealed)), nil
+		return uint64(len(frozen.files)), nil
 	}
 	err = guarded(nil, func() error {
 		if err := c.openSegment(frozen.tx, &found.meta); err != nil {
@@ -344,6 +359,9 @@ func (c *scrub) segment(number uint64) error {
 		if [sha256.Size]byte(sum.Sum(nil)) != f.info.sum {
 			return damagedSegment(number, "it does not have its hash")
 		}
+		if f.info.archived {
+			return c.leaves(f)
+		}
 		return c.entries(f)
 	})
 	var bad *Damage
@@ -379,6 +397,45 @@ func (c *scrub) entries(f *segmentFile) error {
 			entry++
 		}
 	}
+	return c.lead(f, above)
+}
+
+// leaves checks what a file of leaves with the right hash says. The next
+// segment's first entry must name the last one of them.
+func (c *scrub) leaves(f *segmentFile) error {
+	var row bookpi.Tree
+	var above, all []bookpi.Hash
+	for i := range f.leaves {
+		tile, err := f.tile(uint64(i))
+		if err != nil {
+			return err
+		}
+		for at := 0; at < len(tile); at += bookpi.HashSize {
+			all = append(all, bookpi.Hash(tile[at:]))
+			row.Append(all[len(all)-1], func(level uint8, _ uint64, h bookpi.Hash) {
+				if level == 1 {
+					above = append(above, h)
+				}
+			})
+		}
+	}
+	var index []byte
+	for _, frame := range f.index {
+		page, err := f.read(frame)
+		if err != nil {
+			return err
+		}
+		index = append(index, page...)
+	}
+	if !bytes.Equal(index, hashIndex(all)) {
+		return damagedSegment(f.number, "its index is not the one of its leaves")
+	}
+	c.last = &all[len(all)-1]
+	return c.lead(f, above)
+}
+
+// lead compares the hashes above a segment's leaves with those of the tree.
+func (c *scrub) lead(f *segmentFile, above []bookpi.Hash) error {
 	first := f.number * segmentTiles
 	tile, err := c.store.Tile(1, first/tileWidth)
 	if err != nil {

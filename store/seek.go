@@ -1,9 +1,6 @@
 package store
 
 import (
-	"errors"
-	"sort"
-
 	"tamv.internal/tamv/store/bookpi"
 	"tamv.internal/tamv/tap"
 )
@@ -33,35 +30,6 @@ func (s *Store) TileBytes(level uint8, index uint64, width int) ([]byte, error) 
 		return nil, tap.E("store.tile", tap.NotFound, "the ledger has no tile %d of level %d with %d hashes", index, level, width)
 	}
 	return raw[:end:end], nil
-}
-
-// At is the position of the first entry whose timestamp is at least time. They
-// never go back, so it halves its way there; each step reads a block.
-func (s *Store) At(time int64) (uint64, error) {
-	size, _ := s.Size()
-	var failed error
-	position := sort.Search(int(size), func(i int) bool {
-		if failed != nil {
-			return true
-		}
-		stamp, err := s.stamp(uint64(i))
-		failed = err
-		return stamp >= time
-	})
-	return uint64(position), failed
-}
-
-// stamp is the timestamp of an entry.
-func (s *Store) stamp(position uint64) (int64, error) {
-	r, err := s.Record(position)
-	if err != nil {
-		return 0, err
-	}
-	e, err := bookpi.ParseEntry(r.Entry)
-	if err != nil {
-		return 0, errors.Join(damaged("ledger entry %d does not parse", position), err)
-	}
-	return e.Timestamp, nil
 }
 
 // closed is a channel that was closed long ago.

@@ -33,7 +33,7 @@ import (
 // The state file keeps the length, the SHA-256 and the footer's checksum of
 // each segment, so that a file of another history is damage too.
 const (
-	segmentMagic  = "TAMVSEG\x01"
+	segmentMagic  = bookpi.SegmentMagic
 	segmentHeader = len(segmentMagic) + 8 + 4
 	segmentTiles  = segmentEntries / tileWidth
 	segmentFooter = 4 + 4
@@ -49,6 +49,8 @@ type segmentInfo struct {
 	size int64
 	sum  [sha256.Size]byte
 	crc  uint32 // of the footer
+
+	archived bool // it is the file of leaves; known by where it is kept
 }
 
 const segmentInfoBytes = 8 + sha256.Size + 4
@@ -123,7 +125,7 @@ func writeSegment(out io.Writer, number uint64, blocks iter.Seq2[[]byte, error])
 	if err := buffered.Flush(); err != nil {
 		return segmentInfo{}, err
 	}
-	return segmentInfo{size, [sha256.Size]byte(sum.Sum(nil)), crc}, nil
+	return segmentInfo{size: size, sum: [sha256.Size]byte(sum.Sum(nil)), crc: crc}, nil
 }
 
 func footerChecksum(header, directory, count []byte) uint32 {
@@ -155,10 +157,14 @@ type segmentFile struct {
 	}
 	number uint64
 	info   segmentInfo
-	blocks []blockRef
+	blocks []blockRef // none of an archived one
 	leaves [segmentTiles]frame
 	index  [segmentTiles]frame
 	fences [segmentTiles][8]byte // the first prefix of each index page
+
+	// Of an archived one:
+	times [segmentTiles]int64 // timestamps of the entries that the leaf tiles begin with
+	gone  segmentInfo         // the file that has the entries
 }
 
 // frame is a part of the file that is checked when it is read.
@@ -182,7 +188,11 @@ func openSegment(path string, number uint64, info segmentInfo) (*segmentFile, er
 	}
 	s := &segmentFile{file: file, number: number, info: info}
 	stat, err := file.Stat()
-	if err == nil {
+	switch {
+	case err != nil:
+	case info.archived:
+		err = s.readLeavesDirectory(stat.Size())
+	default:
 		err = s.readDirectory(stat.Size())
 	}
 	if err != nil {
@@ -218,16 +228,15 @@ func (s *segmentFile) readDirectory(size int64) error {
 		string(header[:8]) != segmentMagic || binary.BigEndian.Uint64(header[8:]) != s.number {
 		return damagedSegment(s.number, "its directory does not have its checksum")
 	}
-	if end := s.layOut(directory, int(blocks)); end+length+segmentFooter != size {
+	if end := s.layOut(int64(segmentHeader), directory, int(blocks)); end+length+segmentFooter != size {
 		return damagedSegment(s.number, "its parts do not fill it")
 	}
 	return nil
 }
 
-// layOut turns the directory, whose checksum holds, into offsets. It returns
-// where the last part ends.
-func (s *segmentFile) layOut(directory []byte, blocks int) int64 {
-	offset := int64(segmentHeader)
+// layOut turns the directory, whose checksum holds, into offsets, of which
+// the first is given. It returns where the last part ends.
+func (s *segmentFile) layOut(offset int64, directory []byte, blocks int) int64 {
 	next := func(length, crc uint32) frame {
 		f := frame{offset, length, crc}
 		offset += int64(length)
@@ -268,6 +277,9 @@ func (s *segmentFile) read(f frame) ([]byte, error) {
 
 // block returns the records of the block that holds an entry of the segment.
 func (s *segmentFile) block(entry uint32) ([]Record, error) {
+	if s.info.archived {
+		return nil, errArchived(s.number, s.gone.sum)
+	}
 	next := sort.Search(len(s.blocks), func(i int) bool { return s.blocks[i].first > entry })
 	b := s.blocks[max(next-1, 0)]
 	raw, err := s.read(b.frame)
@@ -322,3 +334,11 @@ func (s *segmentFile) find(leaf bookpi.Hash) (entry uint32, ok bool, err error) 
 }
 
 func segmentName(number uint64) string { return fmt.Sprintf("%08d.segment", number) }
+
+// name is what the file is called.
+func (i segmentInfo) name(number uint64) string {
+	if i.archived {
+		return fmt.Sprintf("%08d.leaves", number)
+	}
+	return segmentName(number)
+}

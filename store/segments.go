@@ -30,6 +30,9 @@ type segments struct {
 	mu   sync.Mutex // guards what follows, and the fields of the handles
 	open map[uint64]*segmentHandle
 	uses uint64 // counts acquires, to find the least recently used
+
+	pins   int               // snapshots whose files must stay
+	doomed map[string]uint64 // files to remove when none does, with their segments
 }
 
 // segmentHandle is an open segment and who uses it.
@@ -41,10 +44,15 @@ type segmentHandle struct {
 }
 
 func newSegments(dir string) *segments {
-	return &segments{dir: dir, limit: maxOpenSegments, open: map[uint64]*segmentHandle{}}
+	return &segments{dir: dir, limit: maxOpenSegments, open: map[uint64]*segmentHandle{}, doomed: map[string]uint64{}}
 }
 
 func (s *segments) path(number uint64) string { return filepath.Join(s.dir, segmentName(number)) }
+
+// file is the path of what there is of a segment.
+func (s *segments) file(number uint64, info segmentInfo) string {
+	return filepath.Join(s.dir, info.name(number))
+}
 
 // acquire opens a segment or takes the open one; release it.
 func (s *segments) acquire(number uint64, info segmentInfo) (*segmentHandle, error) {
@@ -56,7 +64,7 @@ func (s *segments) acquire(number uint64, info segmentInfo) (*segmentHandle, err
 		h = nil
 	}
 	if h == nil {
-		file, err := openSegment(s.path(number), number, info)
+		file, err := openSegment(s.file(number, info), number, info)
 		if err != nil {
 			return nil, err
 		}
@@ -118,6 +126,63 @@ func (s *segments) close() {
 	}
 }
 
+// pin keeps every file that is there until unpin.
+func (s *segments) pin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pins++
+}
+
+func (s *segments) unpin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pins--; s.pins > 0 {
+		return
+	}
+	for path := range s.doomed {
+		_ = os.Remove(path) // what stays is removed on the next start
+	}
+	clear(s.doomed)
+}
+
+// retire removes a file that no longer counts, when no snapshot wants it.
+func (s *segments) retire(number uint64, path string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h := s.open[number]; h != nil && s.file(number, h.info) == path {
+		s.forget(h)
+	}
+	if s.doomed[path] = number; s.pins == 0 {
+		_ = os.Remove(path)
+		delete(s.doomed, path)
+	}
+}
+
+// wanted takes a file off the list of those to remove: a state that was
+// restored counts on it again.
+func (s *segments) wanted(path string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.doomed, path)
+}
+
+// keep writes what is left of a segment durably and under its name.
+func (s *segments) keep(number uint64, made leaves) error {
+	path := s.file(number, made.info)
+	f, err := os.OpenFile(path+partialSuffix, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(made.content)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return errors.Join(os.Rename(f.Name(), path), syncDir(s.dir))
+}
+
 // seal writes the file of a segment durably and under its name.
 func (s *segments) seal(number uint64, blocks iter.Seq2[[]byte, error]) (segmentInfo, error) {
 	path := s.path(number)
@@ -165,13 +230,14 @@ func (s *segments) receive(number uint64, info segmentInfo, r io.Reader) (path s
 func (s *segments) stage(from string, wanted []segmentInfo, known []segmentInfo) error {
 	for n, info := range wanted {
 		number := uint64(n)
-		if stat, err := os.Stat(s.path(number)); err == nil && stat.Size() == info.size {
-			if n < len(known) && known[n] == info || hasHash(s.path(number), info) {
+		path := s.file(number, info)
+		if stat, err := os.Stat(path); err == nil && stat.Size() == info.size {
+			if n < len(known) && known[n] == info || hasHash(path, info) {
 				continue
 			}
 		}
-		staged := s.path(number) + incomingSuffix
-		if err := linkOrCopy(filepath.Join(from, segmentName(number)), staged); err != nil {
+		staged := path + incomingSuffix
+		if err := linkOrCopy(filepath.Join(from, info.name(number)), staged); err != nil {
 			return tap.Wrap("store.restore", tap.Unavailable, err, "segment %d of the snapshot cannot be taken over", number)
 		}
 		if !hasHash(staged, info) {
@@ -182,7 +248,7 @@ func (s *segments) stage(from string, wanted []segmentInfo, known []segmentInfo)
 }
 
 // settle moves staged segments into place when they are those of the state,
-// and removes what was left half done.
+// and removes what was left half done and what an archive has replaced.
 func (s *segments) settle(wanted []segmentInfo) error {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
@@ -195,13 +261,13 @@ func (s *segments) settle(wanted []segmentInfo) error {
 		case partialSuffix:
 			err = os.Remove(path)
 		case incomingSuffix:
-			var number uint64
-			final := strings.TrimSuffix(path, incomingSuffix)
-			if _, scan := fmt.Sscanf(e.Name(), "%d.segment", &number); scan != nil || number >= uint64(len(wanted)) || !hasHash(path, wanted[number]) {
+			final := strings.TrimSuffix(e.Name(), incomingSuffix)
+			number, known := numberOf(final)
+			if !known || number >= uint64(len(wanted)) || wanted[number].name(number) != final || !hasHash(path, wanted[number]) {
 				err = os.Remove(path)
 				break
 			}
-			err = os.Rename(path, final)
+			err = os.Rename(path, filepath.Join(s.dir, final))
 			s.replaced(number)
 			moved = true
 		}
@@ -209,10 +275,34 @@ func (s *segments) settle(wanted []segmentInfo) error {
 			return err
 		}
 	}
+	s.retireAll(entries, wanted)
 	if moved {
 		return syncDir(s.dir)
 	}
 	return nil
+}
+
+// retireAll removes the files of the folder in whose place the state counts on
+// another one, when that is there.
+func (s *segments) retireAll(entries []os.DirEntry, wanted []segmentInfo) {
+	for _, e := range entries {
+		number, known := numberOf(e.Name())
+		if !known || number >= uint64(len(wanted)) {
+			continue
+		}
+		path, there := filepath.Join(s.dir, e.Name()), s.file(number, wanted[number])
+		if path == there {
+			s.wanted(path)
+		} else if _, err := os.Stat(there); err == nil {
+			s.retire(number, path)
+		}
+	}
+}
+
+// numberOf is the segment that a file of the folder belongs to.
+func numberOf(name string) (number uint64, ok bool) {
+	_, err := fmt.Sscanf(name, "%d.", &number)
+	return number, err == nil && (name == segmentInfo{}.name(number) || name == segmentInfo{archived: true}.name(number))
 }
 
 // hasHash says whether the file is the one that info names.

@@ -35,7 +35,7 @@ type Snapshot struct {
 	file     *os.File // the database file of tx, by whatever name it has now
 	pages    metaPage // its state in tx
 	segments *segments
-	sealed   []segmentInfo
+	files    []segmentInfo // of the ledger
 }
 
 // Snapshot flushes and freezes the state. Apply may go on while the snapshot
@@ -58,7 +58,7 @@ func (s *Store) Snapshot() (*Snapshot, error) {
 // freeze needs flushMu: no flush ends and no restore happens meanwhile.
 func (s *Store) freeze() (*Snapshot, error) {
 	s.mu.RLock()
-	sealed := s.ledger.sealed // only ever appended to
+	files := s.ledger.files()
 	tx, err := s.beginLocked()
 	if err != nil {
 		return nil, err
@@ -67,7 +67,8 @@ func (s *Store) freeze() (*Snapshot, error) {
 	if err != nil {
 		return nil, errors.Join(unreadable(err), tx.Rollback())
 	}
-	frozen := &Snapshot{tx: tx, file: file, segments: s.segments, sealed: sealed}
+	frozen := &Snapshot{tx: tx, file: file, segments: s.segments, files: files}
+	s.segments.pin()
 	if frozen.pages, err = committed(file, tx.Size(), uint64(tx.ID())); err != nil {
 		frozen.Release()
 		return nil, err
@@ -77,7 +78,8 @@ func (s *Store) freeze() (*Snapshot, error) {
 
 // WriteTo writes the snapshot into an empty folder, durably: the state in
 // parts of at most [PartBytes] named state-000000 and so on, and every sealed
-// segment under its name, as a hard link where the file system can. The state
+// segment, or what is left of it, under its name, as a hard link where the file
+// system can. The state
 // is checked on the way, so that damage ends in an error and not in a
 // snapshot; segments are taken by their recorded hash.
 func (s *Snapshot) WriteTo(dir string) ([]File, error) {
@@ -94,9 +96,9 @@ func (s *Snapshot) WriteTo(dir string) ([]File, error) {
 		return nil, tap.Wrap("store.snapshot", tap.Unavailable, err, "the snapshot cannot be written")
 	}
 	files := parts.files
-	for n, info := range s.sealed {
-		name := segmentName(uint64(n))
-		if err := linkOrCopy(s.segments.path(uint64(n)), filepath.Join(dir, name)); err != nil {
+	for n, info := range s.files {
+		name := info.name(uint64(n))
+		if err := linkOrCopy(filepath.Join(s.segments.dir, name), filepath.Join(dir, name)); err != nil {
 			return nil, tap.Wrap("store.snapshot", tap.Unavailable, err, "segment %d cannot be taken into the snapshot", n)
 		}
 		files = append(files, File{name, info.size, info.sum})
@@ -111,6 +113,7 @@ func (s *Snapshot) WriteTo(dir string) ([]File, error) {
 func (s *Snapshot) Release() {
 	_ = s.tx.Rollback()
 	_ = s.file.Close()
+	s.segments.unpin()
 }
 
 // partWriter spreads what is written over files of PartBytes, each durable
@@ -161,16 +164,21 @@ func (w *partWriter) finish() error {
 
 func partName(n int) string { return fmt.Sprintf("state-%06d", n) }
 
-// Part opens a sealed segment by its SHA-256, for a node that fetches it;
-// [ErrNoPart] when there is none. Whoever reads it checks the hash.
+// Part opens a sealed segment, or what is left of it, by its SHA-256, for a node
+// that fetches it; [ErrNoPart] when there is none. Whoever reads it checks the
+// hash.
 func (s *Store) Part(sum [sha256.Size]byte) (*os.File, error) {
 	s.mu.RLock()
 	number, ok := s.ledger.bySum[sum]
+	var info segmentInfo
+	if ok {
+		info = s.ledger.file(number)
+	}
 	s.mu.RUnlock()
-	if !ok {
+	if !ok || info.sum != sum { // archived by now
 		return nil, ErrNoPart
 	}
-	f, err := os.Open(s.segments.path(number))
+	f, err := os.Open(s.segments.file(number, info))
 	if err != nil {
 		return nil, damagedSegment(number, "it cannot be opened: %v", err)
 	}
@@ -186,7 +194,7 @@ func (s *Store) Restore(dir string) error {
 	s.flushMu.Lock()
 	defer s.flushMu.Unlock()
 	s.mu.RLock()
-	known, closed := s.ledger.sealed, s.closed
+	known, closed := s.ledger.files(), s.closed
 	s.mu.RUnlock()
 	if closed {
 		return tap.E("store.restore", tap.Unavailable, "the store is closed")
@@ -194,7 +202,7 @@ func (s *Store) Restore(dir string) error {
 	incoming := s.path + incomingSuffix
 	found, err := assemble(dir, incoming)
 	if err == nil {
-		err = s.segments.stage(dir, found.segments, known)
+		err = s.segments.stage(dir, found.files(), known)
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(incoming), s.segments.settle(known))
@@ -258,7 +266,7 @@ func (s *Store) install(incoming string) error {
 	m, l := newMeta(), newLedger()
 	err = guarded(nil, func() error { return read(db, &m, &l) })
 	if err == nil {
-		err = s.segments.settle(l.sealed)
+		err = s.segments.settle(l.files())
 	}
 	if err != nil {
 		return errors.Join(err, db.Close())

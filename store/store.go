@@ -108,7 +108,7 @@ func (s *Store) load() error {
 	m, l := newMeta(), newLedger()
 	err = guarded(nil, func() error { return read(db, &m, &l) })
 	if err == nil {
-		err = s.segments.settle(l.sealed)
+		err = s.segments.settle(l.files())
 	}
 	if err != nil {
 		_ = db.Close()
@@ -254,6 +254,9 @@ func (l *ledger) load(tx *bolt.Tx, m *meta) error {
 	if uint64(len(l.sealed)) != size/segmentEntries {
 		return damaged("a ledger of %d entries has %d sealed segments", size, len(l.sealed))
 	}
+	if err := l.loadArchives(tx); err != nil {
+		return err
+	}
 	if err := l.loadTail(tx, m); err != nil {
 		return err
 	}
@@ -282,6 +285,26 @@ func (l *ledger) load(tx *bolt.Tx, m *meta) error {
 			l.recent[bookpi.Hash(raw[i:i+bookpi.HashSize])] = position + uint64(i/bookpi.HashSize)
 		}
 	}
+	return nil
+}
+
+// loadArchives reads which segments are archived.
+func (l *ledger) loadArchives(tx *bolt.Tx) error {
+	in := tx.Bucket([]byte(bucketNames[bucketArchives]))
+	if in == nil {
+		return nil
+	}
+	c := in.Cursor()
+	for k, raw := c.First(); k != nil; k, raw = c.Next() {
+		value, ok := checked(bucketArchives, k, raw)
+		info, parsed := decodeSegmentInfo(value)
+		if !ok || !parsed || readU64(k) != uint64(len(l.archives)) || len(l.archives) == len(l.sealed) {
+			return damaged("the list of archived segments is wrong at %d", len(l.archives))
+		}
+		info.archived = true
+		l.archives = append(l.archives, info)
+	}
+	l.leave(uint64(len(l.archives)))
 	return nil
 }
 

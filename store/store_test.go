@@ -21,6 +21,13 @@ type machine struct {
 	t     testing.TB
 	index uint64
 	stamp int64
+	log   []logEntry // everything that was applied
+}
+
+type logEntry struct {
+	index    uint64
+	stamp    int64
+	commands [][]byte
 }
 
 func open(t testing.TB, dir string) *machine {
@@ -30,7 +37,7 @@ func open(t testing.TB, dir string) *machine {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	return &machine{s, t, s.Applied(), max(s.Clock(), 1_000_000)}
+	return &machine{Store: s, t: t, index: s.Applied(), stamp: max(s.Clock(), 1_000_000)}
 }
 
 // pack applies batches as one log entry.
@@ -47,6 +54,7 @@ func (m *machine) pack(batches ...Batch) []any {
 	}
 	m.index++
 	m.stamp++
+	m.log = append(m.log, logEntry{m.index, m.stamp, commands})
 	outcomes, err := m.Apply(m.index, m.stamp, commands)
 	if err != nil {
 		m.t.Fatal(err)

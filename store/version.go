@@ -40,6 +40,7 @@ var releasedOperations = []operation{
 	OpRaise:  {1, fieldsNumber},
 
 	OpCheckpoint: {2, fieldsNumberValue},
+	OpArchive:    {2, fieldsNumberValue},
 }
 
 // properties is what the table says of an operation; zero when this release
