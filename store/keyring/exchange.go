@@ -44,6 +44,7 @@ type Exchange struct {
 	ring   *Ring
 	log    *slog.Logger
 	served chan struct{} // a place for each connection that is served
+	absent absences
 
 	mu    sync.Mutex
 	ended bool           // guarded by mu: Run returned
@@ -176,13 +177,29 @@ func (e *Exchange) put(ctx context.Context, member string, body []byte) error {
 }
 
 // Fetch gets a secret that this node lacks from any member that has it. The error is
-// NotFound, erased, when this node destroyed it, or nobody has it and a majority of the
-// members says so: what was used was stored by a majority. It is Unavailable,
-// keyring_quorum, while too few of them answer.
+// NotFound, erased, when this node destroyed it, or a majority of the members lacks it:
+// what was used was stored by a majority. It is Unavailable, keyring_quorum, while too few
+// of them answer. Either is remembered for a moment, so that a list of payloads under one
+// key asks once.
 func (e *Exchange) Fetch(ctx context.Context, id ID) (Secret, error) {
 	if e.ring.Destroyed(id) {
 		return Secret{}, errErased()
 	}
+	if err := e.absent.lookup(id); err != nil {
+		return Secret{}, err
+	}
+	s, err := e.fetch(ctx, id)
+	switch {
+	case tap.IsKind(err, tap.NotFound):
+		e.absent.remember(id, err, erasedFor)
+	case err != nil && ctx.Err() == nil:
+		e.absent.remember(id, err, unknownFor)
+	}
+	return s, err
+}
+
+// fetch asks all other members at once.
+func (e *Exchange) fetch(ctx context.Context, id ID) (Secret, error) {
 	type result struct {
 		found []Secret
 		err   error
@@ -201,7 +218,7 @@ func (e *Exchange) Fetch(ctx context.Context, id ID) (Secret, error) {
 		}
 	}
 	lacking, needed := 1, (len(others)+1)/2+1
-	for range others {
+	for answered := 0; lacking < needed && answered < len(others); answered++ {
 		r := <-results
 		if r.err != nil {
 			continue

@@ -229,13 +229,39 @@ func TestFetching(t *testing.T) {
 		s.nodes["n2"].ring.Advance("main", "ana", 1)
 		_, err = s.nodes["n2"].Fetch(t.Context(), key.ID())
 		wantCode(t, err, tap.NotFound, "erased")
-		// Nobody has it, a majority says so.
-		s.set(s.down, "n3", true)
+		// Nobody has it, a majority says so, and one member hangs.
+		s.set(s.mute, "n3", true)
+		began := time.Now()
 		_, err = s.nodes["n2"].Fetch(t.Context(), ID{1})
 		wantCode(t, err, tap.NotFound, "erased")
+		if time.Since(began) > 0 {
+			t.Error("waited for the one that hangs")
+		}
 		s.set(s.down, "n1", true)
-		_, err = s.nodes["n2"].Fetch(t.Context(), ID{1})
+		_, err = s.nodes["n2"].Fetch(t.Context(), ID{2})
 		wantCode(t, err, tap.Unavailable, "keyring_quorum")
+
+		// What was found out is not asked again and again, and not believed for ever.
+		before = s.dials.Load()
+		for range 100 {
+			_, err = s.nodes["n2"].Fetch(t.Context(), ID{1})
+			wantCode(t, err, tap.NotFound, "erased")
+			_, err = s.nodes["n2"].Fetch(t.Context(), ID{2})
+			wantCode(t, err, tap.Unavailable, "keyring_quorum")
+		}
+		if s.dials.Load() != before {
+			t.Error("asked again")
+		}
+		s.set(s.mute, "n3", false)
+		<-time.After(unknownFor)
+		_, err = s.nodes["n2"].Fetch(t.Context(), ID{2})
+		wantCode(t, err, tap.NotFound, "erased")
+		for n := range maxAbsent + 10 {
+			s.nodes["n2"].absent.remember(ID{byte(n), byte(n >> 8), 9}, err, erasedFor)
+		}
+		if n := len(s.nodes["n2"].absent.keys); n > maxAbsent {
+			t.Errorf("%d keys are remembered", n)
+		}
 	})
 }
 

@@ -273,3 +273,28 @@ func TestSealEraseModel(t *testing.T) {
 		})
 	})
 }
+
+func BenchmarkSeal(b *testing.B) {
+	s := newSite(b, "n1")
+	sealer := NewSealer(s.nodes["n1"].Exchange)
+	payload := make([]byte, 1024)
+	b.SetBytes(int64(len(payload)))
+	for b.Loop() {
+		if _, err := sealer.Seal(b.Context(), "main", "ana", 0, payload); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkOpen(b *testing.B) {
+	s := newSite(b, "n1")
+	sealer := NewSealer(s.nodes["n1"].Exchange)
+	sealed, err := sealer.Seal(b.Context(), "main", "ana", 0, make([]byte, 1024))
+	must(b, err)
+	b.SetBytes(1024)
+	for b.Loop() {
+		if _, _, err := sealer.Open(b.Context(), sealed); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
