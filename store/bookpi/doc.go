@@ -29,29 +29,44 @@
 // [ConsistencyProof] and [RootAt] serve every size the log ever had. The verifiers
 // are the algorithms of RFC 9162, sections 2.1.3.2 and 2.1.4.2.
 //
-// # Checkpoints
+// # Checkpoints and keys
 //
-// A [Checkpoint] is the text of C2SP tlog-checkpoint, signed as a C2SP signed note
-// with Ed25519. Any note library can read it. [OpenCheckpoint] is stricter than
-// the note format asks: one spelling of the size and of each base64 string, exactly
-// one signature by the log's key, no extension lines.
+// A [Checkpoint] is the text of C2SP tlog-checkpoint, signed as a C2SP signed note by
+// the [LogKeys]: with Ed25519, so that any note library can read it, and with
+// ML-DSA-44 (FIPS 204, C2SP tlog-cosignature), so that it outlives quantum computers.
+// [OpenCheckpoint] is stricter than the note format asks: one spelling of the size and
+// of each base64 string, at most one signature of each key, no extension lines. When a
+// log changes its keys, its [KeyHistory] leads from any key an auditor knows to the
+// others.
+//
+// # Witnesses
+//
+// A witness outside the site remembers the last checkpoint it saw and cosigns only
+// what extends it: [CheckAddCheckpoint] decides, [Cosign] signs (C2SP tlog-witness,
+// carried as files). A [Policy] (C2SP tlog-policy) says whose cosignatures count and
+// how many are needed, and [VerifyCheckpoint] enforces it. [TLogProof] (C2SP
+// tlog-proof) proves one entry to other logs' tools.
 //
 // # Bundles
 //
 // A [Bundle] (file extension .tamv) carries a checkpoint and some entries with
-// their payloads and inclusion proofs. [VerifyBundle] answers yes, or which entry
-// is broken and in which part. [Chain] does the same for a whole ledger.
+// their payloads and inclusion proofs. [VerifyBundle] and [VerifyBundleWithPolicy]
+// answer yes, or which entry is broken and in which part. [Chain] does the same for a
+// whole ledger.
 //
 // # What is guaranteed
 //
 // Every parser here accepts exactly the bytes its encoder writes, so no byte of an
-// entry, a checkpoint or a bundle can change unnoticed. One exception is inherent:
-// signatures by keys the verifier does not know (witnesses) cannot be checked, only
-// held to canonical form, so a checkpoint may gain, lose or change such lines.
+// entry, a checkpoint, a proof, a bundle, a request to a witness or a key history can
+// change unnoticed. Two exceptions are inherent. Signatures by keys the verifier does
+// not know cannot be checked, only held to canonical form, so a checkpoint may gain,
+// lose or change such lines. A policy is written by hand, signed by nobody, and may be
+// spelt freely.
 // A bundle shows what it holds, not that it holds everything: whoever passes it on may
 // leave out entries, or withhold a payload, to whose SHA-256 the entry still commits.
-// What hashes cannot show is an entry that was never written, and a log key holder can
-// sign a second history: witnesses exist for that.
+// What hashes cannot show is an entry that was never written. A holder of the log keys
+// can sign a second history; a quorum of witnesses that is a majority believes one of
+// them at most, and the witness that is offered the other holds the proof.
 //
 // # Units and errors
 //
