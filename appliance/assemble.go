@@ -3,7 +3,6 @@ package appliance
 import (
 	"context"
 	"hash/fnv"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,7 +14,6 @@ import (
 	"tamv.internal/tamv/pods/anubis"
 	evidence "tamv.internal/tamv/pods/bookpi"
 	members "tamv.internal/tamv/pods/cluster"
-	"tamv.internal/tamv/store/bookpi"
 	"tamv.internal/tamv/tap"
 	"tamv.internal/tamv/tap/hub"
 )
@@ -30,10 +28,6 @@ type parts struct {
 // assemble joins gate, pods, route table, server and hub.
 func (n *node) assemble() (*parts, error) {
 	cfg, now := n.cfg, n.clock.Now
-	signer, err := bookpi.NewSigner(strings.Split(n.ledgerKeys.Text(), "\n")[0])
-	if err != nil {
-		return nil, err
-	}
 	gate := anubis.New(anubis.Config{
 		Directory: n.engines.directory, View: n.store, Writer: n.writer, Now: now, Log: cfg.Logger, Limits: anubis.DefaultLimits(),
 		Watchlist: n.engines.watchlist, Exempt: n.hosts.has,
@@ -52,7 +46,7 @@ func (n *node) assemble() (*parts, error) {
 	every := append(all.Pods(all.Deps{
 		Memory: n.engines.memory, Classifier: n.engines.classifier, Threshold: n.engines.embedder.RelevanceThreshold(),
 		Active: n.engines.directory.Stands, Guards: guards,
-		Ledger: n.store, Checkpoints: evidence.NewCheckpointer(n.store, signer), VerifierKey: n.ledgerKeys.Verifiers()[0],
+		Ledger: n.store, Evidence: evidence.Config{Notary: n.notary, OpenLog: cfg.OpenLog, Opener: n.secrets.sealer},
 		Tenant: cfg.Tenant, Held: n.secrets.ring.Held,
 		Cluster: members.Config{Tenant: cfg.Tenant, Replication: replication{n}, Trust: trust{n}, Refused: n.refusals.Note},
 	}), status)

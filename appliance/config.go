@@ -32,6 +32,9 @@ type Config struct {
 	Existing bool
 	// Tenant is the tenant of the first operator. Empty = tap.DefaultTenant.
 	Tenant string
+	// OpenLog lets anybody read the whole transparency log under /log/, entries
+	// and payloads too. For development.
+	OpenLog bool
 	// NewLedgerKey makes a new ledger key when the old one is lost. Auditors
 	// must be told: checkpoints before and after carry different keys.
 	NewLedgerKey bool

@@ -5,7 +5,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"tamv.internal/tamv/consensus"
 	"tamv.internal/tamv/model"
 	"tamv.internal/tamv/model/linear"
 	"tamv.internal/tamv/model/static"
@@ -111,7 +110,7 @@ func (n *node) maintain(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		if !n.serving.Load() || n.consensus.State().Role != consensus.RoleLeader {
+		if !n.leads() {
 			continue
 		}
 		if err := n.engines.memory.Maintain(ctx, n.writer); err != nil && ctx.Err() == nil {

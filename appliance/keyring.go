@@ -13,6 +13,8 @@ import (
 
 	"tamv.internal/tamv/cluster"
 	"tamv.internal/tamv/consensus"
+	evidence "tamv.internal/tamv/pods/bookpi"
+	"tamv.internal/tamv/store/bookpi"
 	"tamv.internal/tamv/store/keyring"
 	"tamv.internal/tamv/tap"
 )
@@ -91,6 +93,46 @@ func (n *node) checkKeyring() error {
 		return tap.Wrap("appliance.ready", tap.Unavailable, s.Err, "%d erased keys are still on disk; they are unusable, and overwritten once the disk takes it", s.Wiping).WithCode("keyring_write")
 	}
 	return nil
+}
+
+// newNotary signs checkpoints with the keys of the ledger: the first ones from
+// their file, and those of rotations from the ring.
+func (n *node) newNotary() *evidence.Notary {
+	return evidence.NewNotary(evidence.NotaryConfig{
+		Tenant: n.cfg.Tenant, Ledger: n.store, View: n.store, Writer: n.writer, Now: n.clock.Now, Log: n.cfg.Logger,
+		Keys: n.keysNumbered, Rotate: n.rotateKeys, Leads: n.leads,
+	})
+}
+
+// leads says whether this node leads the site and answers.
+func (n *node) leads() bool {
+	return n.serving.Load() && n.consensus.State().Role == consensus.RoleLeader
+}
+
+// keysNumbered are the ledger's keys with a number that this node has.
+func (n *node) keysNumbered(number uint64) []bookpi.LogKeys {
+	if number == 0 {
+		return []bookpi.LogKeys{n.ledgerKeys}
+	}
+	var found []bookpi.LogKeys
+	for _, text := range n.secrets.ring.LogKeys(number) {
+		if keys, err := bookpi.ParseLogKeys(text); err == nil {
+			found = append(found, keys)
+		}
+	}
+	return found
+}
+
+// rotateKeys makes keys and returns once a majority of the members keeps them.
+func (n *node) rotateKeys(ctx context.Context, number uint64) (bookpi.LogKeys, error) {
+	if made := n.keysNumbered(number); len(made) > 0 { // by a try that did not get further
+		return made[0], n.secrets.exchange.Store(ctx, keyring.LogSecret(number, made[0].Text()))
+	}
+	keys, err := bookpi.GenerateKeys(rand.Reader, n.ledgerKeys.Origin())
+	if err != nil {
+		return keys, tap.Wrap("appliance.logkey", tap.Internal, err, "no new keys for the ledger")
+	}
+	return keys, n.secrets.exchange.Store(ctx, keyring.LogSecret(number, keys.Text()))
 }
 
 // openSealingKey reads the key that wraps this node's ring, or makes one for a

@@ -16,6 +16,7 @@ import (
 	"tamv.internal/tamv/appliance/disk"
 	"tamv.internal/tamv/cluster"
 	"tamv.internal/tamv/consensus"
+	evidence "tamv.internal/tamv/pods/bookpi"
 	members "tamv.internal/tamv/pods/cluster"
 	"tamv.internal/tamv/store"
 	"tamv.internal/tamv/store/bookpi"
@@ -95,6 +96,7 @@ type node struct {
 	consensus    *consensus.Node
 	replica      atomic.Pointer[consensus.Node] // the same, for who may ask before it is open
 	writer       *store.Writer
+	notary       *evidence.Notary
 	refusals     *members.Refusals
 	health       atomic.Pointer[health] // set when everything is assembled
 	space        atomic.Uint32          // of the site's disks: a space
@@ -150,7 +152,7 @@ func (n *node) start(ctx context.Context) error {
 		return err
 	}
 	for _, loop := range []func(context.Context){
-		n.certificates.Run, n.parts.gate.Run, n.secrets.exchange.Run, n.maintain, n.expire, n.reconcile, n.compareClocks, n.disk.Run, n.watchRoom, n.scrub, n.refusals.Run, n.health.Load().run,
+		n.certificates.Run, n.parts.gate.Run, n.secrets.exchange.Run, n.notary.Run, n.maintain, n.expire, n.reconcile, n.compareClocks, n.disk.Run, n.watchRoom, n.scrub, n.refusals.Run, n.health.Load().run,
 	} {
 		n.inBackground(loop)
 	}
@@ -244,6 +246,7 @@ func (n *node) openLog(ctx context.Context) error {
 	n.onStop(n.consensus.Close)
 	n.onStop(func() error { n.store.StopWaiting(); return nil })
 	n.writer = store.NewWriter(proposer{n.consensus, n.room}, n.store).Sealing(n.secrets.sealer)
+	n.notary = n.newNotary()
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -26,6 +27,7 @@ type child struct {
 	name    string
 	folder  string
 	address string
+	open    bool // its log is for everybody to read
 
 	mu      sync.Mutex
 	process *os.Process // guarded by mu; the present one
@@ -41,9 +43,9 @@ func (c *child) run(ctx context.Context, fail context.CancelCauseFunc, token str
 	}
 	// What an earlier run left would look like this one's.
 	_ = os.Remove(filepath.Join(c.folder, "context.json"))
-	args := []string{"run", "--data", c.folder, "--listen", c.address}
+	args := []string{"run", "--data", c.folder, "--listen", c.address, c.openLog()}
 	if token != "" {
-		args = []string{"join", "-", "--data", c.folder, "--listen", c.address, "--node", c.name}
+		args = []string{"join", "-", "--data", c.folder, "--listen", c.address, "--node", c.name, c.openLog()}
 	}
 	cmd, err := c.start(args, token)
 	if err != nil {
@@ -65,7 +67,7 @@ func (c *child) run(ctx context.Context, fail context.CancelCauseFunc, token str
 				return
 			case <-time.After(restartPause):
 			}
-			if cmd, err = c.start([]string{"run", "--data", c.folder, "--listen", c.address}, ""); err != nil {
+			if cmd, err = c.start([]string{"run", "--data", c.folder, "--listen", c.address, c.openLog()}, ""); err != nil {
 				fail(err)
 				return
 			}
@@ -76,6 +78,9 @@ func (c *child) run(ctx context.Context, fail context.CancelCauseFunc, token str
 	}()
 	return changed()
 }
+
+// openLog is the flag that says who may read the log.
+func (c *child) openLog() string { return "--open-log=" + strconv.FormatBool(c.open) }
 
 // start starts one process; its output goes to a file in its folder.
 func (c *child) start(args []string, input string) (*exec.Cmd, error) {

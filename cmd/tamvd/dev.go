@@ -17,6 +17,8 @@ func (a *app) devCommand() *cobra.Command {
 	var nodes int
 	c := &cobra.Command{Use: "dev", Short: devTexts.In(a.lang), Args: cobra.NoArgs}
 	n.flags(a, c, "")
+	openLog := c.Flags().Lookup("open-log")
+	openLog.DefValue, n.OpenLog = "true", true
 	c.Flags().IntVar(&nodes, "nodes", 1, nodesTexts.In(a.lang))
 	c.Flags().BoolVar(&n.NewLedgerKey, "new-log-key", false, newLogKeyTexts.In(a.lang))
 	c.RunE = func(c *cobra.Command, _ []string) error {

@@ -43,7 +43,7 @@ func runSite(ctx context.Context, count int, cfg appliance.Config, announce func
 	}
 	for i, address := range addresses {
 		name := "n" + strconv.Itoa(i+1)
-		s.nodes = append(s.nodes, &child{name: name, folder: filepath.Join(cfg.Data, name), address: address})
+		s.nodes = append(s.nodes, &child{name: name, folder: filepath.Join(cfg.Data, name), address: address, open: cfg.OpenLog})
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
