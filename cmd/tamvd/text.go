@@ -40,7 +40,7 @@ var (
 	fromTexts      = tap.Text{EN: "recovery file whose keys the site takes; its code is read from standard input", ES: "archivo de recuperación cuyas claves toma el sitio; su código se lee de la entrada estándar"}
 	askCodeTexts   = tap.Text{EN: "Recovery code: ", ES: "Código de recuperación: "}
 	nodesTexts     = tap.Text{EN: "how many nodes, each a process of its own: 1 to 5", ES: "cuántos nodos, cada uno un proceso: de 1 a 5"}
-	openLogTexts = tap.Text{
+	openLogTexts   = tap.Text{
 		EN: "let anybody read the whole evidence log under /log/, entries and payloads too",
 		ES: "permitir que cualquiera lea todo el registro de evidencia bajo /log/, también entradas y contenidos",
 	}
