@@ -42,6 +42,7 @@ func TestAPayloadAboutAPersonIsSealed(t *testing.T) {
 	seal := &marker{}
 	w := NewWriter(&proposer{m: m}, m).Sealing(seal)
 	b := about("ana", Put(key("a"), nil))
+	b.Fingerprint = Fingerprint([]byte("ana has a cold"))
 	b.Evidence = append(b.Evidence, b.Evidence[0], Evidence{Actor: "ana", Action: "x", Outcome: "ok", Payload: []byte("plain"), Subject: "eva"}, batch().Evidence[0])
 	receipt, err := w.Commit(t.Context(), b)
 	if err != nil || receipt.Entries != 4 {
@@ -54,6 +55,10 @@ func TestAPayloadAboutAPersonIsSealed(t *testing.T) {
 		if r, err := m.Record(uint64(i)); err != nil || string(r.Payload) != want {
 			t.Errorf("entry %d has %q, %v", i, r.Payload, err)
 		}
+	}
+	sealed, _, err := Seal(t.Context(), m, seal, b)
+	if err != nil || sealed.Fingerprint != [32]byte{} {
+		t.Errorf("the batch still has a hash of what was said: %v", err)
 	}
 	if b.Evidence[0].Subject != "ana" || !bytes.Equal(b.Evidence[0].Payload, []byte("ana has a cold")) || len(b.Ops) != 1 {
 		t.Error("the caller's batch was changed")

@@ -25,14 +25,14 @@ type appendReply struct {
 	Receipt      *store.Receipt `json:"receipt"`
 }
 
-// append records what a client testifies. It is the busiest call of the
+// append records what a client testifies, sealed when it says whom that concerns. It is the busiest call of the
 // appliance: no value is made of the body, one entry, no reads.
 func (p *Pod) append(_ context.Context, c *pods.Call) (*pods.Result, error) {
 	members, err := pods.Members(c.Body)
 	if err != nil {
 		return nil, err
 	}
-	var action, outcome string
+	var action, outcome, subject string
 	var data []byte // keeps its bytes as they came
 	for i := range members {
 		switch m := &members[i]; string(m.Name) {
@@ -40,6 +40,8 @@ func (p *Pod) append(_ context.Context, c *pods.Call) (*pods.Result, error) {
 			action, _ = m.Text()
 		case "outcome":
 			outcome, _ = m.Text()
+		case "subject":
+			subject, _ = m.Text()
 		case "data":
 			data = m.Value
 		}
@@ -54,7 +56,7 @@ func (p *Pod) append(_ context.Context, c *pods.Call) (*pods.Result, error) {
 	reply := &appendReply{}
 	return &pods.Result{
 		Body:     reply,
-		Evidence: []store.Evidence{{Actor: c.Actor(), Action: action, Outcome: outcome, Payload: data}},
+		Evidence: []store.Evidence{{Actor: c.Actor(), Action: action, Outcome: outcome, Payload: data, Subject: subject}},
 		Receipted: func(r store.Receipt) {
 			reply.Position, reply.EvidenceHash, reply.Receipt = r.Position, r.Leaf, &r
 		},

@@ -12,6 +12,9 @@ var appendSchema = pods.MustSchema(`{
 	"properties": {
 		"action": {"type": "string", "maxLength": 100, "pattern": "^[a-z0-9][a-z0-9._-]{0,99}$"},
 		"outcome": {"type": "string", "maxLength": 64, "pattern": "^[^\\p{C}]+$"},
+		"subject": {
+			"type": "string", "maxLength": 64, "pattern": "^[a-z0-9][a-z0-9._-]{0,63}$",
+			"description": "the person whom the data concerns: it is sealed under that person's key, and erased with it"},
 		"data": true}}`)
 
 var appendedSchema = pods.MustSchema(`{

@@ -109,9 +109,12 @@ func (r *report) call(host *Host, row *pods.Row, call *pods.Call) {
 
 // effects must be a batch that the store takes, by the caller and nobody else.
 func (r *report) effects(call *pods.Call, result *pods.Result) {
-	_, err := store.EncodeBatch(store.Batch{
+	b, _, err := store.Seal(context.Background(), call.View, Sealer{}, store.Batch{
 		RequestID: call.RequestID, Tenant: call.Tenant, Ops: result.Ops, Evidence: result.Evidence,
 	})
+	if err == nil {
+		_, err = store.EncodeBatch(b)
+	}
 	if err != nil {
 		r.add("the effects are no valid batch: %v", err)
 	}

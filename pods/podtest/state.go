@@ -39,6 +39,7 @@ type State struct {
 	head      bookpi.Hash
 	signed    map[uint64][]byte // recorded checkpoints by size; all are kept
 	grown     chan struct{}     // closed when the ledger grows; nil = nobody waits
+	sealed    map[string]bool   // subjects of the default tenant for whom something was sealed
 }
 
 type item struct {
@@ -86,7 +87,7 @@ func NewState() *State {
 		records: map[store.Key]item{}, counters: map[store.Key]int64{}, sequences: map[store.Key][][]byte{},
 		balances: map[account]store.Amount{}, requests: map[request]kept{},
 		observers: map[string][]func([]store.Change, bool){},
-		positions: map[bookpi.Hash]uint64{}, tiles: map[tile][]bookpi.Hash{}, signed: map[uint64][]byte{},
+		positions: map[bookpi.Hash]uint64{}, tiles: map[tile][]bookpi.Hash{}, sealed: map[string]bool{}, signed: map[uint64][]byte{},
 	}
 }
 
@@ -95,6 +96,13 @@ func (s *State) Observe(space string, fn func(changes []store.Change, reset bool
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.observers[space] = append(s.observers[space], fn)
+}
+
+// subjects are those for whom something was sealed.
+func (s *State) subjects() []string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Sorted(maps.Keys(s.sealed))
 }
 
 // Advance moves the clock forward; what expires meanwhile is gone.
@@ -223,11 +231,21 @@ func (s *State) Commit(ctx context.Context, b store.Batch) (store.Receipt, error
 	if err := ctx.Err(); err != nil {
 		return store.Receipt{}, tap.AsError(err)
 	}
+	subjects := b.Evidence
+	b, _, err := store.Seal(ctx, s, Sealer{s}, b)
+	if err != nil {
+		return store.Receipt{}, err
+	}
 	if _, err := store.EncodeBatch(b); err != nil {
 		return store.Receipt{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for i := range subjects {
+		if name := subjects[i].Subject; name != "" {
+			s.sealed[name] = true
+		}
+	}
 	id := request{id: b.RequestID, tenant: b.Tenant}
 	if len(b.Evidence) > 0 {
 		id.actor = b.Evidence[0].Actor
