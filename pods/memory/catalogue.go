@@ -18,7 +18,8 @@ import (
 //
 //	magic "TAMVMEM" 0x01
 //	name of the index, 32 bytes: SHA-256 of tenant, model and dimensions
-//	64 bits each: marker built, its documents; changed, when it was saved
+//	64 bits each: marker built, version of its record, its documents; changed,
+//	    when it was saved
 //	digest of what was built, 32 bytes
 //	32 bits: number of types; the types, numbered from 1
 //	32 bits: number of documents; of each:
@@ -58,7 +59,7 @@ func (c *catalogue) encode() []byte {
 	}
 	b := append(make([]byte, 0, size), catalogueMagic...)
 	b = append(b, c.name[:]...)
-	for _, n := range []uint64{c.built.number, uint64(c.built.documents), uint64(c.changed)} {
+	for _, n := range []uint64{c.built.number, c.built.version, uint64(c.built.documents), uint64(c.changed)} {
 		b = binary.LittleEndian.AppendUint64(b, n)
 	}
 	b = append(b, c.built.digest[:]...)
@@ -105,7 +106,7 @@ func decodeCatalogue(b []byte) (*catalogue, error) {
 	r := catalogueReader{rest: b[len(catalogueMagic):end]}
 	c := &catalogue{kinds: map[string]uint16{}}
 	copy(c.name[:], r.take(len(c.name)))
-	c.built.number, c.built.documents, c.changed = r.u64(), r.count(), r.count()
+	c.built.number, c.built.version, c.built.documents, c.changed = r.u64(), r.u64(), r.count(), r.count()
 	copy(c.built.digest[:], r.take(len(c.built.digest)))
 	for range r.u32() {
 		if name := r.text(); r.failed || len(c.kinds) >= manyKinds {

@@ -24,13 +24,14 @@
 //
 // # Search
 //
-// Every tenant has an index in memory, fed by the store from within Apply: a
+// Every tenant has indexes in memory, fed by the store from within Apply: a
 // document is searchable when its commit returns, and gone when its removal does.
 // A search collects the nearest documents by cosine and those with the best words
 // by BM25 (Robertson and Zaragoza, "The Probabilistic Relevance Framework", 2009;
 // k1 = 1.2, b = 0.75), and orders them by both together; rank.go has the formula
 // and the figures it was chosen by. Filters by type, metadata and time leave
-// min(limit, matches) results, never fewer.
+// min(limit, matches) results, never fewer: what few documents pass is compared
+// whole, in some ten nanoseconds for each.
 //
 // A document is relevant when its cosine is at least the threshold: the
 // embedder's own unless the caller names one. It is relevant too, by its words
@@ -38,6 +39,27 @@
 // a code that is in the query: names and codes mean nothing to an embedder. The
 // similarity of a result is the cosine, or for one found by its words the share of
 // the query that it covers, and is never below the threshold.
+//
+// # Indexes of vectors
+//
+// A tenant has one index for each model. It grows by what is committed, and is made
+// anew at markers: records in the log, proposed by the leader's [Pod.Maintain] when
+// much was added or removed, at which every node builds the index of the documents
+// that are there at that moment, in the order of their ids, in batches of 256, with
+// the marker's seed. Searches and Apply go on; changes meanwhile are made up for
+// before the new index takes the place of the old. What was built is saved and has
+// the same bytes on every node: one records its SHA-256 as evidence (actions
+// "memory.consolidated" and "memory.snapshot"), the others compare ([Pod.Health]).
+//
+// A start maps the saved index and compares it with the records by version and
+// checksum: only what differs is indexed again. What is damaged or of another
+// history is made anew from the records. The seed is 32 random bytes that the first
+// marker brought; it decides the levels of the graph, so that nobody can choose ids
+// that spoil it, and is shown nowhere. Vectors of removed documents stay in the
+// saved file, which nobody searches for them, until the next marker.
+//
+// While an index is made there are two in memory, and a copy of its vectors in a
+// nameless file of Config.Dir.
 //
 // A document whose vector is of another version of the embedder is stale: it is
 // found by its words until it is written anew. [Pod.Status] counts such documents.

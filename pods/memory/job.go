@@ -11,14 +11,15 @@ import (
 // builds the index of them on one thread, saves it, brings it up to date with what
 // has changed meanwhile and puts it in the place of the one in use.
 type job struct {
-	pod    *Pod
-	tenant string
-	index  *index
-	space  vectorSpace
-	marker marker
-	before *job // of the same index, told to end
-	end    context.CancelFunc
-	done   chan struct{} // closed at the end
+	pod     *Pod
+	tenant  string
+	index   *index
+	space   vectorSpace
+	marker  marker
+	version uint64 // of the marker's record
+	before  *job   // of the same index, told to end
+	end     context.CancelFunc
+	done    chan struct{} // closed at the end
 }
 
 // buildBatch is how many vectors are added at once. Nodes that are to agree have
@@ -27,13 +28,13 @@ const buildBatch = 256
 
 // begin starts the job of a marker. When it returns, the documents are those of
 // this moment. It is called from within Apply.
-func (p *Pod) begin(tenant string, s vectorSpace, m marker) {
+func (p *Pod) begin(tenant string, s vectorSpace, m marker, version uint64) {
 	t := p.indexes.open(tenant)
 	ctx, end := context.WithCancel(p.running)
-	j := &job{pod: p, tenant: tenant, index: t, space: s, marker: m, end: end, done: make(chan struct{})}
+	j := &job{pod: p, tenant: tenant, index: t, space: s, marker: m, version: version, end: end, done: make(chan struct{})}
 	t.mu.Lock()
 	v := t.space(s)
-	j.before, v.job = v.job, j
+	j.before, v.job, v.built = v.job, j, built{}
 	t.mu.Unlock()
 	if j.before != nil {
 		j.before.end()
@@ -112,7 +113,7 @@ func (j *job) build(ctx context.Context, documents *spool) (built, error) {
 		return built{}, err
 	}
 	defer x.Close()
-	c := &catalogue{kinds: map[string]uint16{}, built: built{number: j.marker.Number}}
+	c := &catalogue{kinds: map[string]uint16{}, built: built{number: j.marker.Number, version: j.version}}
 	batch := make([]vector.Item, 0, buildBatch)
 	flush := func() error {
 		if err := errors.Join(x.AddBatch(batch), ctx.Err()); err != nil {

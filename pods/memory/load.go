@@ -101,13 +101,16 @@ func compareSpaces(a, b vectorSpace) int {
 // equip gives one index its vectors: the saved one, brought up to date, or a new
 // one of all documents.
 func (p *Pod) equip(tenant string, t *index, s vectorSpace, l *loader) error {
-	m, _, err := readMarker(p.view, tenant, s)
+	m, version, err := readMarker(p.view, tenant, s)
 	if err != nil {
 		return err
 	}
 	next, err := p.resume(tenant, s, m)
 	if err != nil {
 		return err
+	}
+	if !next.built.of(&m, version) {
+		next.built = built{}
 	}
 	gone, missing := next.compare(t)
 	next.index.DeleteBatch(gone)

@@ -170,7 +170,7 @@ func (p *Pod) proposal(tenant string, s vectorSpace) (*store.Batch, error) {
 		return nil, err
 	}
 	f := p.indexes.facts(tenant, s)
-	if m.Number > r.Number && f.built.number == m.Number {
+	if m.Number > r.Number && f.built.of(&m, version) {
 		return recordDigest(tenant, s, &f, recordedVersion)
 	}
 	if !f.wants(&m, &r, p.tierFor(s.dim)) {
@@ -202,6 +202,11 @@ type facts struct {
 	steady     bool
 	lost       uint64 // the marker at which this node failed to make the index
 	built      built
+}
+
+// of says whether this is what a marker made.
+func (b *built) of(m *marker, version uint64) bool {
+	return b.number == m.Number && b.version == version
 }
 
 // wants says whether the index should be made anew: the first time, because of
@@ -291,7 +296,7 @@ func (p *Pod) ObserveIndexes(changes []store.Change, reset bool) {
 		switch part {
 		case partMarker:
 			if m, err := decodeMarker(changes[i].Value); err == nil && p.config.Dir != "" {
-				p.begin(tenant, s, m)
+				p.begin(tenant, s, m, changes[i].Version)
 			}
 		case partDigest:
 			var r recorded

@@ -13,9 +13,11 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"pgregory.net/rapid"
 
 	"tamv.internal/tamv/store"
@@ -25,7 +27,7 @@ import (
 func sampleCatalogue() *catalogue {
 	return &catalogue{
 		name:  nameOf("main", siteSpace),
-		built: built{number: 3, documents: 2, digest: vector.Digest{1, 2}}, changed: 7,
+		built: built{number: 3, version: 1 << 33, documents: 2, digest: vector.Digest{1, 2}}, changed: 7,
 		kinds:     map[string]uint16{"CODEX": 1, "MANUAL": 2},
 		documents: []known{{"a", 5, 6, 0}, {"b", 1 << 40, 8, 1}},
 	}
@@ -379,4 +381,69 @@ func TestStrangeMarkers(t *testing.T) {
 	if _, err := decodeMarker(nil); err == nil {
 		t.Error("an empty marker")
 	}
+}
+
+// The metrics say what the indexes hold and take, part by part.
+func TestMetrics(t *testing.T) {
+	s := newSite(t, t.TempDir())
+	s.apply(s.put("first", numbered(0, 300)...))
+	s.apply(s.mark())
+	s.settle()
+	s.apply(remove("d00001"))
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(s.pod.Metrics()...)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.Metric {
+			name := f.GetName()
+			for _, l := range m.Label {
+				name += " " + l.GetValue()
+			}
+			got[name] = m.Gauge.GetValue()
+		}
+	}
+	if got["tamv_memory_vector_rows live"] != 299 || got["tamv_memory_vector_rows dead"] != 1 || got["tamv_memory_own_vectors"] != 299 ||
+		got["tamv_memory_vector_bytes exact"] < 300*12*4 || got["tamv_memory_vector_bytes links"] <= 0 || got["tamv_memory_indexes_differing"] != 0 {
+		t.Errorf("%v", got)
+	}
+	sum := 0.0
+	for name, value := range got {
+		if strings.HasPrefix(name, "tamv_memory_vector_bytes") {
+			sum += value
+		}
+	}
+	if status := s.pod.Status(); int64(sum) != status.Vectors.total() || status.Bytes <= status.Vectors.total() {
+		t.Errorf("parts make %v, the status is %+v", sum, status)
+	}
+	s.close()
+}
+
+// A load without a saved index tells how far it is.
+func TestLoadTellsItsProgress(t *testing.T) {
+	s := newSite(t, t.TempDir())
+	for some := range slices.Chunk(numbered(0, 2*progressStep+500), 2000) {
+		var ops []store.Op
+		for _, id := range some { // of so few dimensions that they are quickly indexed
+			ops = append(ops, putRecord(t, id, record{Type: "NOTE", Model: "plain", Own: true, Vector: encodeVector([]float32{1, 2})}))
+		}
+		s.apply(siteBatch(ops...))
+	}
+	var told []int
+	c := s.pod.config
+	c.Dir, c.Progress = "", func(documents int) { told = append(told, documents) }
+	p, err := New(c)
+	if err == nil {
+		err = p.Load(s.state)
+	}
+	if err != nil || len(told) != 3 || told[0] < progressStep || told[1] < 2*progressStep || told[2] != 2*progressStep+500 {
+		t.Errorf("told %v, %v", told, err)
+	}
+	if p.Status().Vectors.Live != told[2] {
+		t.Errorf("%+v", p.Status())
+	}
+	s.kill()
 }

@@ -128,16 +128,16 @@ func fold(r rune) rune {
 }
 
 func newBag(text string) bag {
-	var found []term
+	found := make([]term, 0, 4+len(text)/6)
 	words(text, func(hash uint64, code bool) { found = append(found, term{hash, 1, code}) })
 	slices.SortFunc(found, func(a, b term) int { return cmp.Compare(a.hash, b.hash) })
-	b := bag{length: len(found)}
+	b := bag{terms: found[:0], length: len(found)}
 	for _, t := range found {
 		if n := len(b.terms); n > 0 && b.terms[n-1].hash == t.hash {
 			b.terms[n-1].count++
 			continue
 		}
-		b.terms = append(b.terms, t)
+		b.terms = append(b.terms, t) // never beyond what was read
 	}
 	return b
 }

@@ -35,6 +35,7 @@ type vectors struct {
 // built is an index as a marker made it.
 type built struct {
 	number    uint64 // of the marker; 0 = none
+	version   uint64 // of the marker's record: another one in another history of the state
 	documents int
 	digest    vector.Digest
 }
