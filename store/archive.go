@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"math"
 	"os"
 	"slices"
@@ -17,8 +18,8 @@ import (
 	"tamv.internal/tamv/tap"
 )
 
-// A segment that was archived leaves every member of the site: somebody has
-// copied its file out ([Store.OpenSegment]), and what stays is a file with its
+// A segment that was archived leaves every member of the site, after somebody
+// has copied its file out ([Store.OpenSegment]). What stays is a file with its
 // leaf hashes, the index over them and a few times. So the tree, every proof,
 // every tile and the look-up by hash go on, while reading an entry answers
 // where it is. The file depends on the segment alone. All integers are
@@ -42,11 +43,29 @@ const (
 )
 
 // Archive is the operation that takes the entries of a segment off every
-// member; sum is the SHA-256 of its file. Segments are archived in order, once
-// a recorded checkpoint covers all of theirs. A batch that does not hold is
-// refused: Conflict, code "archive", and "archived" when it is archived already.
-func Archive(segment uint64, sum [sha256.Size]byte) Op {
-	return Op{Type: OpArchive, Number: int64(segment), Value: sum[:]}
+// member. Segments are archived in order, once a recorded checkpoint covers all
+// of their entries. A batch that does not hold is refused: Conflict, code
+// "archive", or NotFound, code "archived", when that is done already.
+//
+// The segment's file is read first: a member that cannot read it when the
+// operation is applied has to be rebuilt from another one, and a site of one
+// member has no other.
+func (s *Store) Archive(number uint64) (Op, error) {
+	f, segment, err := s.OpenSegment(number)
+	if err != nil {
+		return Op{}, err
+	}
+	defer f.Close()
+	sum := sha256.New()
+	n, err := io.Copy(sum, f)
+	if err != nil || n != segment.Bytes || [sha256.Size]byte(sum.Sum(nil)) != segment.SHA256 {
+		return Op{}, damagedSegment(number, "it does not have its hash: %v", err)
+	}
+	return archiveOp(number, segment.SHA256), nil
+}
+
+func archiveOp(number uint64, sum [sha256.Size]byte) Op {
+	return Op{Type: OpArchive, Number: int64(number), Value: sum[:]}
 }
 
 // archive decides on an archive by what is the same on every member: the tree,

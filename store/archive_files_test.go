@@ -153,7 +153,10 @@ func TestAnArchiveOfADamagedSegmentStops(t *testing.T) {
 	m := covered(t, t.TempDir())
 	sum := must(m.SegmentSum(0))
 	flip(t, m.segments.path(0), m.ledger.sealed[0].size-int64(segmentTiles*(leafTileBytes+indexPageBytes)))
-	c := must(EncodeBatch(batch(Archive(0, sum))))
+	if _, err := m.Archive(0); !errors.Is(err, ErrDamaged) {
+		t.Fatalf("it would be proposed here: %v", err)
+	}
+	c := must(EncodeBatch(batch(archiveOp(0, sum))))
 	if _, err := m.Apply(m.Applied()+1, m.stamp+1, [][]byte{c}); !errors.Is(err, ErrDamaged) {
 		t.Fatalf("went on: %v", err)
 	}

@@ -37,11 +37,11 @@ func covered(t testing.TB, dir string) *machine {
 // archived archives a segment and waits until it is done.
 func (m *machine) archive(number uint64) {
 	m.t.Helper()
-	s, err := m.Segment(number)
+	op, err := m.Archive(number)
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	b := batch(Archive(number, s.SHA256))
+	b := batch(op)
 	b.RequestID = uuid.UUID{byte(number), 0, 9}
 	m.ok(b)
 	if err := m.Flush(); err != nil {
@@ -218,26 +218,26 @@ func TestRefusedArchives(t *testing.T) {
 		}
 	}
 	var sum [32]byte
-	refused("nothing is sealed", batch(Archive(0, sum)), "archive")
+	refused("nothing is sealed", batch(archiveOp(0, sum)), "archive")
 	fill(m, 1, 2*segmentEntries, never)
 	sum0, sum1 := must(m.SegmentSum(0)), must(m.SegmentSum(1))
-	refused("no checkpoint", batch(Archive(0, sum0)), "archive")
+	refused("no checkpoint", batch(archiveOp(0, sum0)), "archive")
 	m.ok(signed(t, segmentEntries-1, must(m.RootAt(segmentEntries-1))))
-	refused("a checkpoint over all but one", batch(Archive(0, sum0)), "archive")
+	refused("a checkpoint over all but one", batch(archiveOp(0, sum0)), "archive")
 	m.ok(signed(t, segmentEntries, must(m.RootAt(segmentEntries))))
-	refused("another hash", batch(Archive(0, sum1)), "archive")
-	refused("not the next one", batch(Archive(1, sum1)), "archive")
-	refused("half of a batch", batch(Archive(0, sum0), Check(key("absent"), 7)), "conflict")
+	refused("another hash", batch(archiveOp(0, sum1)), "archive")
+	refused("not the next one", batch(archiveOp(1, sum1)), "archive")
+	refused("half of a batch", batch(archiveOp(0, sum0), Check(key("absent"), 7)), "conflict")
 	if _, archived := m.Segments(); archived != 0 || len(m.ledger.archives) != 0 {
 		t.Fatal("a refused batch archived")
 	}
-	m.ok(batch(Archive(0, sum0)))
-	refused("again", batch(Archive(0, sum0)), "archived")
-	refused("not covered", batch(Archive(1, sum1)), "archive")
+	m.ok(batch(archiveOp(0, sum0)))
+	refused("again", batch(archiveOp(0, sum0)), "archived")
+	refused("not covered", batch(archiveOp(1, sum1)), "archive")
 	size, root := m.Size()
 	m.ok(signed(t, size, root))
-	m.ok(batch(Archive(1, sum1)))
-	refused("still growing", batch(Archive(2, sum)), "archive")
+	m.ok(batch(archiveOp(1, sum1)))
+	refused("still growing", batch(archiveOp(2, sum)), "archive")
 	for name, op := range map[string]Op{
 		"key":       {Type: OpArchive, Key: key("a"), Value: sum[:]},
 		"negative":  {Type: OpArchive, Number: -1, Value: sum[:]},
@@ -324,7 +324,7 @@ func TestAnArchiveThatIsCutOff(t *testing.T) {
 	<-m.done
 	writable := m.db
 	m.db = readOnlyCopy(t, m.path)
-	m.ok(batch(Archive(0, sha256.Sum256(segment))))
+	m.ok(batch(archiveOp(0, sha256.Sum256(segment))))
 	if err := m.Flush(); !tap.IsKind(err, tap.Unavailable) {
 		t.Fatal(err)
 	}

@@ -112,11 +112,12 @@ func BenchmarkInclusionProof(b *testing.B) {
 	m := open(b, filled(b, manyEntries+37*64*16))
 	size, root := m.Size()
 	random := rand.New(rand.NewPCG(1, 2))
+	var tiles bookpi.TileReader = m
 	prove := func(b *testing.B, position func() uint64) {
 		b.ReportAllocs()
 		begin := cpuTime()
 		for range b.N {
-			if _, err := bookpi.InclusionProof(size, position(), m); err != nil {
+			if _, err := bookpi.InclusionProof(size, position(), tiles); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -147,6 +148,8 @@ func BenchmarkInclusionProof(b *testing.B) {
 		b.ReportMetric(float64(m.folds.Load().bytes)/(1<<20), "MiB")
 	})
 	b.Run("newest", func(b *testing.B) { prove(b, func() uint64 { return size - 1 - random.Uint64N(100) }) })
+	tiles = plain{m}
+	b.Run("unfolded", func(b *testing.B) { prove(b, anywhere) }) // as before tiles were folded
 }
 
 func BenchmarkConsistencyProof(b *testing.B) {

@@ -13,7 +13,7 @@
 // # A frozen interpreter
 //
 // [Store.Apply] understands eleven operations ([Put], [Create], [Delete],
-// [Add], [Append], [Post], [Check], [Expire], [Raise], [Archive], and the
+// [Add], [Append], [Post], [Check], [Expire], [Raise], [Store.Archive], and the
 // recording of a checkpoint) and knows no pod. It
 // reads no clock, no randomness, no float and no map order: time is the
 // leader's stamp, identifiers come with the batch. Add, Append and Post

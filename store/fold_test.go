@@ -42,9 +42,9 @@ func TestProofsFromFoldedTiles(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		m := open(t, t.TempDir())
 		m.folds.Store(newFoldCache(rapid.SampledFrom([]int{0, 20_000, foldBytes}).Draw(rt, "kept bytes")))
-		for range rapid.IntRange(1, 6).Draw(rt, "turns") {
+		for range rapid.IntRange(1, 4).Draw(rt, "turns") {
 			b := batch()
-			for range rapid.IntRange(0, MaxEvidence-1).Draw(rt, "entries") {
+			for range rapid.IntRange(0, 400).Draw(rt, "entries") {
 				b.Evidence = append(b.Evidence, b.Evidence[0])
 			}
 			m.ok(b)
@@ -54,7 +54,7 @@ func TestProofsFromFoldedTiles(t *testing.T) {
 				}
 			}
 			last, _ := m.Size()
-			for range 10 {
+			for range 6 {
 				size := rapid.Uint64Range(1, last).Draw(rt, "size")
 				sameProofs(rt, m, size, rapid.Uint64Range(0, size-1).Draw(rt, "position"), rapid.Uint64Range(0, size).Draw(rt, "old"))
 			}
