@@ -102,6 +102,10 @@ func compareSpaces(a, b vectorSpace) int {
 // one of all documents.
 func (p *Pod) equip(tenant string, t *index, s vectorSpace, l *loader) error {
 	m, version, err := readMarker(p.view, tenant, s)
+	if errors.Is(err, errMarker) {
+		p.config.Log.Warn("an index of memory does without its marker", "tenant", tenant, "model", s.model, "dimensions", s.dim, "error", err)
+		err = nil
+	}
 	if err != nil {
 		return err
 	}

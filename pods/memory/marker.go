@@ -66,13 +66,14 @@ func parseIndexKey(k store.Key) (part, tenant string, s vectorSpace, ok bool) {
 	return fields[2], fields[0], vectorSpace{fields[3], dim}, true
 }
 
+// errMarker is a marker that this release does not understand.
+var errMarker = errors.New("a marker of an index is not sound")
+
 func decodeMarker(b []byte) (marker, error) {
 	var m marker
-	if err := msgpack.Unmarshal(b, &m); err != nil {
-		return m, tap.Wrap("memory.marker", tap.Internal, err, "a marker of an index does not parse")
-	}
-	if m.Number == 0 || len(m.Seed) != seedSize || m.Tier > vector.Bits {
-		return m, tap.E("memory.marker", tap.Internal, "a marker of an index is not sound")
+	err := msgpack.Unmarshal(b, &m)
+	if err != nil || m.Number == 0 || len(m.Seed) != seedSize || m.Tier > vector.Bits {
+		return marker{}, tap.Wrap("memory.marker", tap.Internal, errors.Join(errMarker, err), "a marker of an index cannot be followed")
 	}
 	return m, nil
 }
@@ -100,13 +101,15 @@ func readMarker(view store.View, tenant string, s vectorSpace) (m marker, versio
 	return m, item.Version, err
 }
 
+// readRecorded is the digest that was recorded last, likewise. One that does not
+// parse is none.
 func readRecorded(view store.View, tenant string, s vectorSpace) (r recorded, version uint64, err error) {
 	item, ok, err := view.Get(indexKey(partDigest, tenant, s))
 	if err != nil || !ok {
 		return r, 0, err
 	}
-	if err := msgpack.Unmarshal(item.Value, &r); err != nil {
-		return recorded{}, 0, tap.Wrap("memory.marker", tap.Internal, err, "a recorded digest of an index does not parse")
+	if msgpack.Unmarshal(item.Value, &r) != nil {
+		r = recorded{}
 	}
 	return r, item.Version, nil
 }
@@ -295,7 +298,11 @@ func (p *Pod) ObserveIndexes(changes []store.Change, reset bool) {
 		}
 		switch part {
 		case partMarker:
-			if m, err := decodeMarker(changes[i].Value); err == nil && p.config.Dir != "" {
+			m, err := decodeMarker(changes[i].Value)
+			switch {
+			case err != nil:
+				p.config.Log.Warn("a marker of an index of memory is passed over", "tenant", tenant, "model", s.model, "dimensions", s.dim, "error", err)
+			case p.config.Dir != "":
 				p.begin(tenant, s, m, changes[i].Version)
 			}
 		case partDigest:

@@ -366,6 +366,14 @@ func TestStrangeMarkers(t *testing.T) {
 	if s.pod.indexes.tenant("main") != nil {
 		t.Error("an index of nothing")
 	}
+	s.kill()
+	s.start()
+	if v := s.of(); v == nil || v.marker.Number != 0 || !strings.Contains(s.log.String(), "does without its marker") {
+		t.Errorf("a marker that cannot be followed: %s", s.log.String())
+	}
+	if s.pod.Maintain(t.Context(), s) == nil {
+		t.Error("a marker that cannot be followed is replaced")
+	}
 	s.apply(siteBatch(store.Delete(indexKey(partDigest, "main", siteSpace))))
 	s.apply(good)
 	s.settle()

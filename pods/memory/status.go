@@ -81,11 +81,11 @@ func (x *indexes) status() Status {
 	return s
 }
 
-// bytes estimates what a tenant's index takes beside vectors: words, and for each
-// document its entry, its ids and its pairs.
+// bytes estimates what a tenant's index takes beside vectors: words, for each
+// document its entry and its ids, and the lists of pairs.
 func (t *index) bytes() int64 {
-	const perDocument = 400
-	return t.lexicon.bytes() + int64(len(t.entries))*perDocument
+	const perDocument, perPair = 400, 110
+	return t.lexicon.bytes() + int64(len(t.entries))*perDocument + int64(len(t.pairs))*perPair
 }
 
 // Metrics describe what memory holds and takes. They are named as in [Status].
