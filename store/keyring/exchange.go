@@ -20,6 +20,8 @@ const (
 	// storeTimeout bounds how long a member may take to store a key; who waits for it has
 	// a request to answer.
 	storeTimeout = 1500 * time.Millisecond
+	// fetchGrace is how long the others may take when a majority lacks a key.
+	fetchGrace = 300 * time.Millisecond
 	// syncTimeout bounds one comparison with another member.
 	syncTimeout = time.Minute
 )
@@ -28,7 +30,8 @@ const (
 type ExchangeConfig struct {
 	Ring *Ring
 	Self string
-	// Members are the ids of all members at present, Self among them.
+	// Members are the ids of all members at present, Self among them, always in the same
+	// order.
 	Members func() []string
 	// Dial connects to a member whose Exchange serves the other end.
 	Dial func(ctx context.Context, member string) (net.Conn, error)
@@ -218,13 +221,21 @@ func (e *Exchange) fetch(ctx context.Context, id ID) (Secret, error) {
 		}
 	}
 	lacking, needed := 1, (len(others)+1)/2+1
-	for answered := 0; lacking < needed && answered < len(others); answered++ {
-		r := <-results
+	var late <-chan time.Time // when a majority lacks it, the rest may still have it: one of them may be new here
+	for answered := 0; answered < len(others); answered++ {
+		var r result
+		select {
+		case r = <-results:
+		case <-late:
+			return Secret{}, errErased()
+		}
 		if r.err != nil {
 			continue
 		}
 		if len(r.found) == 0 {
-			lacking++
+			if lacking++; lacking == needed {
+				late = time.After(fetchGrace)
+			}
 			continue
 		}
 		err := e.ring.Put(r.found...)

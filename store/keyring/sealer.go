@@ -3,6 +3,7 @@ package keyring
 import (
 	"context"
 	"crypto/rand"
+	"slices"
 	"sync"
 
 	"tamv.internal/tamv/store/bookpi"
@@ -16,7 +17,8 @@ type Sealer struct {
 	exchange *Exchange
 
 	mu     sync.Mutex
-	safe   map[ID]bool         // guarded by mu; known to be stored by a majority
+	among  []string            // guarded by mu; the members that safe is about
+	safe   map[ID]bool         // guarded by mu; known to be stored by a majority of them
 	making map[keyFor]*promise // guarded by mu; keys that somebody is making safe
 }
 
@@ -38,8 +40,8 @@ func NewSealer(e *Exchange) *Sealer {
 
 // Seal encrypts a payload under a key of the subject's generation, and makes one if there
 // is none yet. It returns once a majority of the members has that key on disk; that needs
-// a round to them for the first payload after a start, and nothing later. The errors are
-// those of [Exchange.Store].
+// a round to them for the subject's first payload after a start or a change of the members,
+// and nothing later. The errors are those of [Exchange.Store].
 func (s *Sealer) Seal(ctx context.Context, tenant, name string, generation uint64, payload []byte) ([]byte, error) {
 	key, err := s.key(ctx, keyFor{subject{tenant, name}, generation})
 	if err != nil {
@@ -74,6 +76,10 @@ func (s *Sealer) key(ctx context.Context, want keyFor) (Secret, error) {
 func (s *Sealer) find(ctx context.Context, want keyFor) (Secret, *promise, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if members := s.exchange.config.Members(); !slices.Equal(members, s.among) {
+		s.among = slices.Clone(members)
+		clear(s.safe) // a majority of the members then may be none of those now
+	}
 	key, ok, err := s.ring.Key(want.tenant, want.name, want.generation)
 	if err != nil || ok && s.safe[key.ID()] {
 		return key, nil, err
@@ -81,7 +87,8 @@ func (s *Sealer) find(ctx context.Context, want keyFor) (Secret, *promise, error
 	p := s.making[want]
 	if p == nil {
 		p = &promise{done: make(chan struct{})}
-		if err := s.exchange.start(func() { s.make(context.WithoutCancel(ctx), want, key, ok, p) }); err != nil {
+		among := s.among
+		if err := s.exchange.start(func() { s.make(context.WithoutCancel(ctx), want, key, ok, among, p) }); err != nil {
 			return Secret{}, nil, err
 		}
 		s.making[want] = p
@@ -89,8 +96,8 @@ func (s *Sealer) find(ctx context.Context, want keyFor) (Secret, *promise, error
 	return Secret{}, p, nil
 }
 
-// make makes a key safe; a new one if there is none.
-func (s *Sealer) make(ctx context.Context, want keyFor, key Secret, ok bool, p *promise) {
+// make makes a key safe among the members; a new one if there is none.
+func (s *Sealer) make(ctx context.Context, want keyFor, key Secret, ok bool, among []string, p *promise) {
 	if !ok {
 		key = Secret{Kind: SubjectKey, Tenant: want.tenant, Subject: want.name, Generation: want.generation, Value: make([]byte, keyBytes)}
 		rand.Read(key.Value)
@@ -100,7 +107,7 @@ func (s *Sealer) make(ctx context.Context, want keyFor, key Secret, ok bool, p *
 	clear(key.Value)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p.err == nil {
+	if p.err == nil && slices.Equal(among, s.exchange.config.Members()) {
 		s.safe[id] = true
 	}
 	delete(s.making, want)

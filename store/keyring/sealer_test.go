@@ -23,6 +23,7 @@ func TestSealingAndOpening(t *testing.T) {
 		must(t, err)
 		again, err := seal.Seal(t.Context(), "main", "ana", 0, payload)
 		must(t, err)
+		synctest.Wait()
 		if bytes.Contains(sealed, payload) || bytes.Equal(sealed, again) || s.dials.Load() != 2 {
 			t.Errorf("%d connections for two payloads under one key", s.dials.Load())
 		}
@@ -131,6 +132,7 @@ func TestManySealAtOnce(t *testing.T) {
 			})
 		}
 		wg.Wait()
+		synctest.Wait()
 		if s.nodes["n1"].ring.Held("main", "ana") != 1 || s.dials.Load() != 1 {
 			t.Errorf("%d keys, %d connections", s.nodes["n1"].ring.Held("main", "ana"), s.dials.Load())
 		}
@@ -271,6 +273,34 @@ func TestSealEraseModel(t *testing.T) {
 				must(t, n.ring.Close())
 			}
 		})
+	})
+}
+
+// A majority of one is none of three: when members join, a key is made safe again.
+func TestSafeAmongTheMembersOfNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "n1")
+		sealer := NewSealer(s.nodes["n1"].Exchange)
+		_, err := sealer.Seal(t.Context(), "main", "ana", 0, nil)
+		must(t, err)
+		s.join("n2")
+		s.join("n3")
+		s.set(s.down, "n2", true)
+		s.set(s.down, "n3", true)
+		_, err = sealer.Seal(t.Context(), "main", "ana", 0, nil)
+		wantCode(t, err, tap.Unavailable, "keyring_quorum")
+		s.set(s.down, "n3", false)
+		_, err = sealer.Seal(t.Context(), "main", "ana", 0, nil)
+		must(t, err)
+		if s.nodes["n3"].ring.Held("main", "ana") != 1 {
+			t.Error("it is not")
+		}
+		before := s.dials.Load()
+		_, err = sealer.Seal(t.Context(), "main", "ana", 0, nil)
+		must(t, err)
+		if s.dials.Load() != before {
+			t.Error("it is made safe with every payload")
+		}
 	})
 }
 
