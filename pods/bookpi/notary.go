@@ -26,6 +26,10 @@ type NotaryConfig struct {
 	// Rotate makes keys with this number and returns once enough members keep them
 	// for good; nil where keys cannot be rotated.
 	Rotate func(ctx context.Context, number uint64) (bookpi.LogKeys, error)
+	// Anew begins another history with Keys(0) when this node has none of the keys
+	// that the present one ends with, because they are lost. Auditors must be told:
+	// nothing leads from the old keys to the new ones.
+	Anew bool
 	// Leads says whether this node leads the site; nil = it always does.
 	Leads func() bool
 	// Every is how often Run records a checkpoint while the ledger grows; 0 = 1 s.
@@ -51,8 +55,6 @@ type Notary struct {
 	mu       sync.Mutex // guards all below
 	flight   *flight    // the proposal under way; nil = none
 	proposed time.Time  // when the last one began
-
-	unrecorded bookpi.Signer // see NewCheckpointer
 }
 
 // flight is one proposal. err may be read once done is closed.
@@ -86,9 +88,6 @@ func NewNotary(c NotaryConfig) *Notary {
 // are rotated or absent for longer than ctx allows or without a leader, Internal
 // (code "split_view") when the state machine says that the ledger is another one.
 func (n *Notary) Covering(ctx context.Context, size uint64) (bookpi.Checkpoint, []byte, error) {
-	if n.unrecorded != nil {
-		return n.signUnrecorded()
-	}
 	for {
 		if cp, note, ok := n.c.Ledger.Checkpoint(); ok && cp.Size >= size {
 			return cp, note, nil
@@ -177,11 +176,15 @@ func (n *Notary) record(ctx context.Context, size uint64, root bookpi.Hash) erro
 		return err
 	}
 	_, err = n.c.Writer.Commit(ctx, store.CheckpointBatch(n.c.Tenant, uuid.New(), cp, note))
-	if tap.IsKind(err, tap.Conflict) {
-		return tap.Wrap("bookpi.checkpoint", tap.Internal, err,
-			"the ledger contradicts what this node would sign; nothing is signed").WithCode("split_view")
+	if !tap.IsKind(err, tap.Conflict) {
+		return err
 	}
-	return err
+	if code := tap.AsError(err).StableCode(); code != "split_view" { // a site of older members, or one that has just begun
+		return tap.Wrap("bookpi.checkpoint", tap.Unavailable, err, "checkpoints wait until every member of the site has a release that knows them").
+			WithCode(code).WithRetryAfter(time.Second)
+	}
+	return tap.Wrap("bookpi.checkpoint", tap.Internal, err,
+		"the ledger contradicts what this node would sign; nothing is signed").WithCode("split_view")
 }
 
 // seen waits until this node has applied what another one acknowledged.
