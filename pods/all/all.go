@@ -20,39 +20,23 @@ import (
 
 // Deps is what the pods need besides their calls.
 type Deps struct {
-	Memory      *memory.Pod               // loaded, and fed by the store
-	Classifier  model.Classifier          // for the ethical audit; nil = rules only
-	Threshold   float32                   // similarity from which a passage counts as recalled
-	Active      func(*tap.Principal) bool // whether an identity still stands
-	Ledger      store.Ledger
-	Evidence    bookpi.Config  // Ledger and Tenant below are its, too, when it names none
-	Checkpoints *bookpi.Notary // when Evidence names no Notary
-	VerifierKey string
-	Cluster     cluster.Config
-	Tenant      string                                  // of the site, which its policies belong to
-	Held        func(tenant, subject string) (keys int) // how many keys of a subject this node has
+	Memory     *memory.Pod               // loaded, and fed by the store
+	Classifier model.Classifier          // for the ethical audit; nil = rules only
+	Threshold  float32                   // similarity from which a passage counts as recalled
+	Active     func(*tap.Principal) bool // whether an identity still stands
+	Ledger     store.Ledger
+	Evidence   bookpi.Config // Ledger and Tenant come from here
+	Cluster    cluster.Config
+	Tenant     string                                  // of the site, which its policies belong to
+	Held       func(tenant, subject string) (keys int) // how many keys of a subject this node has
 	// Guards receives the guard of every pod that takes part in intents, by
 	// name, so that its routes and its part of an intent share one breaker.
 	Guards map[string]*pods.Guard
 }
 
-// evidence is the configuration of the evidence pod.
-func (d Deps) evidence() bookpi.Config {
-	c := d.Evidence
-	if c.Ledger == nil {
-		c.Ledger = d.Ledger
-	}
-	if c.Tenant == "" {
-		c.Tenant = d.Tenant
-	}
-	if c.Notary == nil {
-		c.Notary, c.VerifierKey = d.Checkpoints, d.VerifierKey
-	}
-	return c
-}
-
 // Pods returns every pod, in the order of the route table.
 func Pods(d Deps) []pods.Pod {
+	d.Evidence.Ledger, d.Evidence.Tenant = d.Ledger, d.Tenant
 	capable := []pods.Pod{
 		chat.New(),
 		spatial.New(),
@@ -72,6 +56,6 @@ func Pods(d Deps) []pods.Pod {
 		subject.New(subject.Config{Active: d.Active, Held: d.Held}),
 		cluster.New(d.Cluster),
 		d.Memory,
-		bookpi.New(d.evidence()),
+		bookpi.New(d.Evidence),
 	)
 }

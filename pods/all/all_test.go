@@ -25,18 +25,16 @@ func everyPod(t *testing.T) ([]pods.Pod, Deps) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	signerKey, verifierKey, err := ledger.GenerateKey(rand.Reader, "tamv.test/log")
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := ledger.NewSigner(signerKey)
+	keys, err := ledger.GenerateKeys(rand.Reader, "tamv.test/log")
 	if err != nil {
 		t.Fatal(err)
 	}
 	state := podtest.NewState()
 	d := Deps{
 		Memory: m, Threshold: embedder.RelevanceThreshold(), Active: func(*tap.Principal) bool { return true },
-		Ledger: state, Checkpoints: bookpi.NewCheckpointer(state, signer), VerifierKey: verifierKey,
+		Ledger: state, Evidence: bookpi.Config{Notary: bookpi.NewNotary(bookpi.NotaryConfig{
+			Tenant: tap.DefaultTenant, Ledger: state, View: state, Writer: state, Keys: func(uint64) []ledger.LogKeys { return []ledger.LogKeys{keys} },
+		})},
 		Guards: map[string]*pods.Guard{},
 	}
 	return Pods(d), d
@@ -73,6 +71,17 @@ func TestRegistryMakesOneTable(t *testing.T) {
 		"POST /v1/evidence":                           "citizen device operator",
 		"GET /v1/evidence/bundle":                     "auditor",
 		"GET /v1/evidence/checkpoint":                 "anyone",
+		"GET /v1/evidence/stream":                     "auditor citizen curator device guardian operator",
+		"GET /v1/evidence/export":                     "auditor",
+		"POST /v1/evidence/key":                       "operator",
+		"POST /v1/evidence/witnesses":                 "operator",
+		"DELETE /v1/evidence/witnesses/{name}":        "operator",
+		"GET /v1/evidence/anchors":                    "auditor operator",
+		"POST /v1/evidence/anchors":                   "auditor operator",
+		"GET /log/checkpoint":                         "anyone",
+		"GET /log/tile/{path...}":                     "anyone",
+		"GET /log/tile/entries/{path...}":             "auditor",
+		"GET /log/payloads/{path...}":                 "auditor",
 		"GET /v1/evidence/{hash}/proof":               "auditor citizen curator device guardian operator",
 		"POST /v1/identities":                         "operator",
 		"GET /v1/cluster":                             "operator",

@@ -25,8 +25,9 @@ type appendReply struct {
 	Receipt      *store.Receipt `json:"receipt"`
 }
 
-// append records what a client testifies, sealed when it says whom that concerns. It is the busiest call of the
-// appliance: no value is made of the body, one entry, no reads.
+// append records what a client testifies, sealed when it says whom that concerns.
+// It is the busiest call of the appliance: no value is made of the body, one entry,
+// no reads.
 func (p *Pod) append(_ context.Context, c *pods.Call) (*pods.Result, error) {
 	members, err := pods.Members(c.Body)
 	if err != nil {

@@ -116,20 +116,25 @@ func (n *Notary) verifiers(size uint64) (present, ever []bookpi.VerifierKey, err
 
 // beginHistory writes down the keys that the log began with, once.
 func (n *Notary) beginHistory(ctx context.Context) error {
-	if _, ok, err := n.c.View.Get(n.historyKey()); ok || err != nil {
+	h, item, err := n.history()
+	if err != nil {
 		return err
+	}
+	if len(h.Records) > 0 {
+		if _, err := n.secrets(h.Records[len(h.Records)-1]); err == nil || !n.c.Anew {
+			return nil
+		}
 	}
 	first, err := n.keysFor(bookpi.KeyHistory{}, 0)
 	if err != nil {
 		return err
 	}
-	h, err := bookpi.NewKeyHistory(first)
-	if err != nil {
+	if h, err = bookpi.NewKeyHistory(first); err != nil {
 		return tap.Wrap("bookpi.keys", tap.Internal, err, "the log's first keys cannot be written down")
 	}
 	_, err = n.c.Writer.Commit(ctx, store.Batch{
 		RequestID: uuid.New(), Tenant: n.c.Tenant,
-		Ops:      []store.Op{store.Create(n.historyKey(), h.Encode())},
+		Ops:      []store.Op{store.Check(n.historyKey(), item.Version), store.Put(n.historyKey(), h.Encode())},
 		Evidence: []store.Evidence{n.keyEvidence("log.keys_begun", "system", h)},
 	})
 	if tap.IsKind(err, tap.Conflict) {
@@ -196,9 +201,6 @@ type keyReply struct {
 }
 
 func (p *Pod) key(context.Context, *pods.Call) (*pods.Result, error) {
-	if p.notary.unrecorded != nil {
-		return &pods.Result{Body: keyReply{VerifierKey: p.verifierKey, VerifierKeys: []string{p.verifierKey}}}, nil
-	}
 	size, _ := p.ledger.Size()
 	present, _, err := p.notary.verifiers(size)
 	if err != nil {

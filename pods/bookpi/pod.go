@@ -20,26 +20,21 @@ type Config struct {
 	Quorum int
 	// Opener opens sealed payloads for those who may see them; nil = they stay
 	// sealed.
-	Opener      Opener
-	VerifierKey string // of a notary that records nothing
+	Opener Opener
 }
 
 // Pod is the evidence pod. It is safe for concurrent use.
 type Pod struct {
-	config      Config
-	tenant      string
-	ledger      store.Ledger
-	notary      *Notary
-	openLog     bool
-	verifierKey string
-	streams     streams
+	config  Config
+	tenant  string
+	ledger  store.Ledger
+	notary  *Notary
+	streams streams
 }
 
 // New makes the pod.
 func New(c Config) *Pod {
-	return &Pod{
-		config: c, tenant: c.Tenant, ledger: c.Ledger, notary: c.Notary, openLog: c.OpenLog, verifierKey: c.VerifierKey,
-	}
+	return &Pod{config: c, tenant: c.Tenant, ledger: c.Ledger, notary: c.Notary}
 }
 
 // budget is enough for a bundle of maxRange entries.

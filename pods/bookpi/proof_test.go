@@ -142,7 +142,7 @@ func TestDamagedLedgerIsReported(t *testing.T) {
 	}
 	hash := bookpi.LeafHash(first.Entry).String()
 	call := func(query map[string]string) *pods.Call {
-		return &pods.Call{RequestID: uuid.New(), Principal: auditor, Tenant: "main", Query: query, Params: map[string]string{"hash": hash}}
+		return &pods.Call{RequestID: uuid.New(), Principal: auditor, Tenant: "main", Query: query, Params: map[string]string{"hash": hash}, View: state}
 	}
 	for name, l := range map[string]site{
 		"damaged": damagedLedger{state}, "faulty": faulty{state}, "found": foundLedger{faulty{state}}, "treeless": treeless{state},
@@ -197,7 +197,7 @@ func (h hugeLedger) Records(first uint64, descending bool, fn func(store.Record)
 
 func TestBundleIsBounded(t *testing.T) {
 	state := grow(t, 5, `1`)
-	_, err := newPod(t, hugeLedger{state}).rangeBundle(t.Context(), &pods.Call{Principal: auditor, Tenant: "main", Query: map[string]string{"from": "1", "to": "5"}})
+	_, err := newPod(t, hugeLedger{state}).rangeBundle(t.Context(), &pods.Call{Principal: auditor, Tenant: "main", View: state, Query: map[string]string{"from": "1", "to": "5"}})
 	podtest.WantKind(t, err, tap.Invalid, "too_large")
 	if fits := tap.AsError(err).Details["fits"]; fits != uint64(2) {
 		t.Errorf("fits %v, want 2", fits)
@@ -230,7 +230,7 @@ func BenchmarkRangeBundle(b *testing.B) {
 		}
 	}
 	p := newPod(b, state)
-	c := &pods.Call{Principal: auditor, Tenant: "main", Query: map[string]string{"from": "0", "to": "10000"}}
+	c := &pods.Call{Principal: auditor, Tenant: "main", View: state, Query: map[string]string{"from": "0", "to": "10000"}}
 	for b.Loop() {
 		if _, err := p.rangeBundle(b.Context(), c); err != nil {
 			b.Fatal(err)

@@ -26,7 +26,7 @@ const (
 // tlog-tiles log, and what this appliance adds to it.
 func (p *Pod) logRoutes() []pods.Route {
 	anyone, auditors := []tap.Role{tap.Anyone}, []tap.Role{tap.Auditor}
-	if p.openLog {
+	if p.config.OpenLog {
 		auditors = anyone
 	}
 	get := func(path, summary string, roles []tap.Role, run pods.Func) pods.Route {
