@@ -19,7 +19,7 @@ type outcome struct {
 	State      string         `json:"state"` // "done" or "pending"
 	Subject    string         `json:"subject,omitempty"`
 	Generation uint64         `json:"generation,omitempty"` // that began
-	Approvals  int            `json:"approvals"`            // of a policy: what shall hold
+	Approvals  *int           `json:"approvals,omitempty"`  // of a policy: what shall hold
 	ApprovedBy []string       `json:"approvedBy"`
 	Needed     int            `json:"needed"`
 	Expires    string         `json:"expires,omitempty"` // while it is pending
@@ -120,6 +120,14 @@ func (p *Pod) begin(c *pods.Call, r Request, counts bool) (*pods.Result, error) 
 		return p.finish(c, &r, policy, ops, nil)
 	}
 	return p.answer(c, &r, policy, append(ops, keep(c.Tenant, &r)...), []store.Evidence{r.evidence(c, statePending, nil)}), nil
+}
+
+// approvals is the number that a change of the policy asks for; nil for an erasure.
+func (r *Request) approvals() *int {
+	if r.Kind != kindPolicy {
+		return nil
+	}
+	return &r.Approvals
 }
 
 // by says who asks, and when. counts says whether that is an approval.
@@ -231,7 +239,7 @@ func (r *Request) evidence(c *pods.Call, how string, approvers []string) store.E
 // answer is the reply about a request, and what it changes.
 func (p *Pod) answer(c *pods.Call, r *Request, policy Policy, ops []store.Op, evidence []store.Evidence) *pods.Result {
 	o := &outcome{
-		ID: r.ID, Kind: r.Kind, State: statePending, Subject: r.Subject, Generation: r.Result, Approvals: r.Approvals,
+		ID: r.ID, Kind: r.Kind, State: statePending, Subject: r.Subject, Generation: r.Result, Approvals: r.approvals(),
 		ApprovedBy: names(p.counting(c.Tenant, r.Approvers)), Needed: policy.needed(), Expires: pods.TimestampMicros(r.Expires),
 	}
 	result := &pods.Result{Status: http.StatusAccepted, Body: o, Ops: ops, Evidence: evidence}

@@ -115,7 +115,7 @@ type waiting struct {
 	ID         string   `json:"id"`
 	Kind       string   `json:"kind"`
 	Subject    string   `json:"subject,omitempty"`
-	Approvals  int      `json:"approvals"`
+	Approvals  *int     `json:"approvals,omitempty"`
 	Reason     string   `json:"reason"`
 	By         string   `json:"by"`
 	At         string   `json:"at"`
@@ -148,9 +148,10 @@ func (p *Pod) list(_ context.Context, c *pods.Call) (*pods.Result, error) {
 		return nil, err
 	}
 	page := listed{Pending: []waiting{}, Erased: []erased{}}
-	for _, r := range pending {
+	for i := range pending {
+		r := &pending[i]
 		page.Pending = append(page.Pending, waiting{
-			r.ID.String(), r.Kind, r.Subject, r.Approvals, r.Reason, r.By, pods.TimestampMicros(r.At), pods.TimestampMicros(r.Expires),
+			r.ID.String(), r.Kind, r.Subject, r.approvals(), r.Reason, r.By, pods.TimestampMicros(r.At), pods.TimestampMicros(r.Expires),
 			names(p.counting(c.Tenant, r.Approvers)),
 		})
 	}

@@ -163,7 +163,7 @@ func TestWhoMayAsk(t *testing.T) {
 
 func TestTripleSign(t *testing.T) {
 	o := newOffice(t)
-	if set, status, err := o.policy(boss, 3); err != nil || status != http.StatusOK || set.Approvals != 3 {
+	if set, status, err := o.policy(boss, 3); err != nil || status != http.StatusOK || *set.Approvals != 3 {
 		t.Fatalf("%+v %v", set, err)
 	}
 	asked, status, err := o.erase(boss, "ana")
@@ -264,7 +264,7 @@ func TestLoweringTheNumberNeedsTheNumber(t *testing.T) {
 			t.Fatalf("%+v %v", lower, err)
 		}
 	}
-	if lower, status, err = o.approve(emma, lower.ID); err != nil || status != http.StatusOK || lower.Approvals != 1 || lower.Remains != "" {
+	if lower, status, err = o.approve(emma, lower.ID); err != nil || status != http.StatusOK || *lower.Approvals != 1 || lower.Remains != "" {
 		t.Fatalf("%+v %v", lower, err)
 	}
 	rule, _, err := do[policyShown](o, audit, "GET", "/v1/subjects/policy", nil)

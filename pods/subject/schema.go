@@ -13,7 +13,7 @@ var setPolicySchema = pods.MustSchema(`{
 	"properties": {"approvals": {"type": "integer", "minimum": 0, "maximum": 5}}}`)
 
 var outcomeSchema = pods.MustSchema(`{
-	"type": "object", "additionalProperties": false, "required": ["id", "kind", "state", "approvals", "approvedBy", "needed"],
+	"type": "object", "additionalProperties": false, "required": ["id", "kind", "state", "approvedBy", "needed"],
 	"properties": {
 		"id": {"type": "string", "format": "uuid"}, "kind": {"enum": ["erasure", "policy"]}, "state": {"enum": ["done", "pending"]},
 		"subject": {"type": "string"}, "generation": {"type": "integer"}, "approvals": {"type": "integer"},
@@ -31,7 +31,7 @@ var listSchema = pods.MustSchema(`{
 	"properties": {
 		"pending": {"type": "array", "items": {
 			"type": "object", "additionalProperties": false,
-			"required": ["id", "kind", "approvals", "reason", "by", "at", "expires", "approvedBy"],
+			"required": ["id", "kind", "reason", "by", "at", "expires", "approvedBy"],
 			"properties": {
 				"id": {"type": "string"}, "kind": {"enum": ["erasure", "policy"]}, "subject": {"type": "string"},
 				"approvals": {"type": "integer"}, "reason": {"type": "string"}, "by": {"type": "string"}, "at": {"type": "string"},
