@@ -262,6 +262,7 @@ func (n *node) serve(ctx context.Context) error {
 	if err := n.introduce(ctx); err != nil {
 		return err
 	}
+	n.raiseVersion(ctx) // a site of this node alone need not wait for the reconciler
 	n.serving.Store(true)
 	n.serveUDP()
 	if err := n.writeContext(); err != nil {

@@ -43,11 +43,14 @@ func NewGuard(m Manifest) *Guard {
 }
 
 // podsFault says whether an error means that the pod is ill. A refusal or a
-// malformed request is the pod doing its work.
+// malformed request is the pod doing its work, and so is saying that something
+// else is not there for the moment and when to ask again: no leader, no quorum.
 func podsFault(err error) bool {
 	switch tap.KindOf(err) {
-	case tap.Internal, tap.Unavailable, tap.Timeout:
+	case tap.Internal, tap.Timeout:
 		return true
+	case tap.Unavailable:
+		return tap.AsError(err).RetryAfter == 0
 	}
 	return false
 }

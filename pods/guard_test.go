@@ -262,3 +262,19 @@ func BenchmarkRun(b *testing.B) {
 		})
 	}
 }
+
+// A pod that says when to come back is not ill.
+func TestPassingConditionsDoNotOpenTheBreaker(t *testing.T) {
+	g := NewGuard(Manifest{Name: "busy"})
+	for range 2 * breakerFailures {
+		_, err := g.Run(t.Context(), func(context.Context, *Call) (*Result, error) {
+			return nil, tap.E("busy", tap.Unavailable, "no leader").WithRetryAfter(time.Second)
+		}, &Call{})
+		if !tap.IsKind(err, tap.Unavailable) || tap.AsError(err).Code == "breaker_open" {
+			t.Fatal(err)
+		}
+	}
+	if g.Open() {
+		t.Error("the breaker is open")
+	}
+}
