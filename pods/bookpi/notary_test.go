@@ -3,7 +3,9 @@ package bookpi
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -71,17 +73,17 @@ func TestTwoNotariesNeverSignTwoRoots(t *testing.T) {
 	})
 }
 
-// counting counts the batches that pass.
+// counting counts the batches that pass, and stops them when told to.
 type counting struct {
 	*podtest.State
-	batches int
-	err     error
+	batches atomic.Int64
+	refusal atomic.Pointer[tap.Error]
 }
 
 func (c *counting) Commit(ctx context.Context, b store.Batch) (store.Receipt, error) {
-	c.batches++
-	if c.err != nil {
-		return store.Receipt{}, c.err
+	c.batches.Add(1)
+	if err := c.refusal.Load(); err != nil {
+		return store.Receipt{}, err
 	}
 	return c.State.Commit(ctx, b)
 }
@@ -105,8 +107,8 @@ func TestProposalsAreSharedAndRare(t *testing.T) {
 			done.Wait()
 			appendEvidence(t, h, till, "a", `1`)
 		}
-		if took := time.Since(began); state.batches != 5 || took < 4*proposals {
-			t.Errorf("%d proposals in %s", state.batches, took)
+		if took := time.Since(began); state.batches.Load() != 5 || took < 4*proposals {
+			t.Errorf("%d proposals in %s", state.batches.Load(), took)
 		}
 	})
 }
@@ -143,15 +145,18 @@ func TestTheProposerMayLeave(t *testing.T) {
 func TestNothingIsHandedOutThatIsNotRecorded(t *testing.T) {
 	state := &counting{State: grow(t, 3, `1`)}
 	n := newNotary(state, newKeyring())
-	state.err = tap.E("store", tap.Conflict, "another tree").WithCode("split_view")
+	state.refusal.Store(tap.E("store", tap.Conflict, "another tree").WithCode("split_view"))
 	_, note, err := n.Covering(t.Context(), 3)
 	podtest.WantKind(t, err, tap.Internal, "split_view")
 	if note != nil {
 		t.Error("a note that nobody recorded")
 	}
-	state.err = tap.E("store", tap.Unavailable, "no leader").WithCode("not_leader")
+	state.refusal.Store(tap.E("store", tap.Unavailable, "no leader").WithCode("not_leader"))
 	_, _, err = n.Covering(t.Context(), 3)
 	podtest.WantKind(t, err, tap.Unavailable, "not_leader")
+	state.refusal.Store(tap.E("store", tap.Conflict, "an older release").WithCode("cluster_version"))
+	_, _, err = n.Covering(t.Context(), 3)
+	podtest.WantKind(t, err, tap.Unavailable, "cluster_version")
 	_, _, err = n.Covering(t.Context(), 4)
 	podtest.WantKind(t, err, tap.Invalid, "query")
 	// Another history with the same keys: the state machine refuses its root.
@@ -175,36 +180,38 @@ func TestRunRecordsWhileTheLedgerGrows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		state := &counting{State: grow(t, 2, `1`)}
 		h := podtest.NewHost(t, state.State, newPod(t, state.State))
-		leads := true
+		var leads atomic.Bool
+		leads.Store(true)
 		c := newNotary(state, newKeyring()).c
-		c.Leads = func() bool { return leads }
+		c.Leads = leads.Load
 		n := NewNotary(c)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); n.Run(ctx) }()
 		settle := func() { <-time.After(2500 * time.Millisecond); synctest.Wait() }
 		settle()
-		if cp, _, ok := state.Checkpoint(); !ok || cp.Size != 3 || state.batches != 2 {
-			t.Errorf("at first %+v, %v after %d batches; want the keys and a checkpoint of them", cp, ok, state.batches)
+		if cp, _, ok := state.Checkpoint(); !ok || cp.Size != 3 || state.batches.Load() != 2 {
+			t.Errorf("at first %+v, %v after %d batches; want the keys and a checkpoint of them", cp, ok, state.batches.Load())
 		}
 		settle()
-		if state.batches != 2 {
-			t.Errorf("a ledger that rests gets checkpoints: %d", state.batches)
+		if n := state.batches.Load(); n != 2 {
+			t.Errorf("a ledger that rests gets checkpoints: %d", n)
 		}
 		appendEvidence(t, h, till, "a", `1`)
 		settle()
 		if cp, _, _ := state.Checkpoint(); cp.Size != 4 {
 			t.Errorf("grown: %+v", cp)
 		}
-		state.err = errFaulty
+		state.refusal.Store(tap.E("store", tap.Unavailable, "no leader"))
 		appendEvidence(t, h, till, "a", `1`)
 		settle()
-		state.err, leads = nil, false
+		state.refusal.Store(nil)
+		leads.Store(false)
 		settle()
 		if cp, _, _ := state.Checkpoint(); cp.Size != 4 {
 			t.Errorf("a follower records: %+v", cp)
 		}
-		leads = true
+		leads.Store(true)
 		settle()
 		if cp, _, _ := state.Checkpoint(); cp.Size != 5 {
 			t.Errorf("after failures: %+v", cp)
@@ -325,4 +332,42 @@ func TestALapsedRotation(t *testing.T) {
 	fixed := New(Config{Tenant: "main", Ledger: state, Notary: NewNotary(NotaryConfig{Tenant: "main", Ledger: state, View: state, Writer: state, Keys: newKeyring().keys})})
 	_, err := podtest.NewHost(t, state, fixed).Do(t.Context(), podtest.Request{As: operator, Method: "POST", Target: "/v1/evidence/key"}, nil)
 	podtest.WantKind(t, err, tap.Unavailable, "")
+}
+
+// Keys that are lost for good are replaced only where somebody said so.
+func TestLostKeys(t *testing.T) {
+	state := podtest.NewState()
+	begin(t, newPod(t, state))
+	other := &keyring{held: map[uint64][]bookpi.LogKeys{0: {newKeys(origin)}}}
+	c := newNotary(state, other).c
+	if err := NewNotary(c).beginHistory(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if h, _, err := NewNotary(c).history(); err != nil || !slices.Equal(h.Records[0].Keys, firstKeys.VerifierKeys()) {
+		t.Errorf("replaced by itself: %+v, %v", h, err)
+	}
+	c.Anew = true
+	n := NewNotary(c)
+	for range 2 { // once
+		if err := n.beginHistory(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if size, _ := state.Size(); size != 2 {
+		t.Errorf("%d entries", size)
+	}
+	if _, note, err := n.Covering(t.Context(), 2); err != nil {
+		t.Error(err)
+	} else if _, err := bookpi.OpenCheckpoint(note, other.keys(0)[0].Verifiers()[0]); err != nil {
+		t.Error(err)
+	}
+	// Who still has the keys keeps them, whatever was said.
+	kept := newNotary(state, other).c
+	kept.Anew = true
+	if err := NewNotary(kept).beginHistory(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if size, _ := state.Size(); size != 2 {
+		t.Errorf("%d entries", size)
+	}
 }
