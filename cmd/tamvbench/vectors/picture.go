@@ -181,7 +181,10 @@ func (c *canvas) segment(class string, x1, y1, x2, y2 float64) {
 }
 
 func (c *canvas) text(x, y float64, anchor, class, s string) {
-	fmt.Fprintf(&c.out, `<text x="%.1f" y="%.1f" text-anchor="%s" class="%s">%s</text>`+"\n", x, y, anchor, class, escape(s))
+	if class != "" {
+		class = ` class="` + class + `"`
+	}
+	fmt.Fprintf(&c.out, `<text x="%.1f" y="%.1f" text-anchor="%s"%s>%s</text>`+"\n", x, y, anchor, class, escape(s))
 }
 
 func escape(s string) string {
@@ -193,20 +196,16 @@ func escape(s string) string {
 // ticks are the decadic logarithms that an axis may begin and end with.
 var ticks = []float64{0, math.Log10(2), math.Log10(5), 1}
 
-// floorTick and ceilTick round a logarithm to the next of 1, 2, 5, 10, ...
-func floorTick(l float64) float64 {
+// floorTick rounds a logarithm down to that of 1, 2, 5, 10, ...; ceilTick returns
+// the next above, so that an axis between the two has a length.
+func floorTick(l float64) float64 { low, _ := around(l); return low }
+
+func ceilTick(l float64) float64 { _, high := around(l); return high }
+
+func around(l float64) (low, high float64) {
 	whole := math.Floor(l)
 	i := slices.IndexFunc(ticks, func(t float64) bool { return t > l-whole })
-	return whole + ticks[i-1]
-}
-
-func ceilTick(l float64) float64 {
-	whole := math.Floor(l)
-	i := slices.IndexFunc(ticks, func(t float64) bool { return t >= l-whole })
-	if i == 0 {
-		i = 1 // an axis needs a length
-	}
-	return whole + ticks[i]
+	return whole + ticks[i-1], whole + ticks[i]
 }
 
 // thousands groups digits: 12,345.
