@@ -18,6 +18,7 @@ import (
 type evidenceStep struct {
 	outcome
 	VerifierKey string          `json:"verifierKey"`
+	policy      bookpi.Policy   // that key alone
 	Bundles     []bundleFigures `json:"bundles"`
 }
 
@@ -51,11 +52,14 @@ func (d *demo) evidence(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var key verifierKey
+	var key verifierKeys
 	if err := ana.ask(ctx, "GET", evidencePath+"/key", nil, nil, &key); err != nil {
 		return err
 	}
 	r.VerifierKey = key.Key
+	if r.policy, err = keyPolicy(key.Key); err != nil {
+		return err
+	}
 	folder, err := os.MkdirTemp("", "tamvctl-demo-")
 	if err != nil {
 		return fileError(err)
@@ -98,7 +102,7 @@ func (r *evidenceStep) take(file string, raw []byte, position uint64) (bundleFig
 	}
 	var v verified
 	f := bundleFigures{Bytes: len(kept)}
-	if f.VerifyMs, err = timed(func() error { v, err = verify(kept, r.VerifierKey, false); return err }); err != nil {
+	if f.VerifyMs, err = timed(func() error { v, err = verify(kept, r.policy, false); return err }); err != nil {
 		return f, err
 	}
 	f.First, f.Entries, f.Payloads, f.Size, f.Root = v.Items[0].Position, v.Entries, v.Payloads, v.Size, v.Root

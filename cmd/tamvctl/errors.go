@@ -54,6 +54,19 @@ var hints = map[string]tap.Text{
 	"expired":              textHintExpired,
 	"revoked":              textHintRevoked,
 	"currency":             textHintCurrency,
+	codeQuorum:             textHintQuorum,
+	codeSplitView:          textHintSplitView,
+	codeRolledBack:         textHintRolledBack,
+	codeOtherLog:           textHintOtherLog,
+	codeUnknownLog:         textHintUnknownLog,
+	codeStale:              textHintStale,
+	codeLocked:             textHintLocked,
+	codeWitness:            textHintWitness,
+	codeFrames:             textHintFrames,
+	"unknown_witness":      textHintUnknownWitness,
+	"checkpoint_needed":    textHintCheckpointNeeded,
+	"not_anchored":         textHintNotAnchored,
+	"blocked":              textHintBlocked,
 }
 
 // fail reports an error and returns its exit code.

@@ -6,17 +6,15 @@ import (
 	"encoding/json"
 	"net/url"
 	"strconv"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
-
-	"tamv.internal/tamv/tap"
 )
 
 func (a *app) evidenceCommand() *cobra.Command {
 	return a.group("evidence", textEvidenceGroup, a.evidenceAppend(), a.evidenceList(), a.evidenceShow(), a.evidenceProof(),
-		a.evidenceExport(), a.evidenceVerify(), a.evidenceCheckpoint(), a.evidenceKey())
+		a.evidenceTail(), a.evidenceExport(), a.evidenceVerify(), a.evidenceAudit(), a.evidenceMirror(), a.evidenceCheckpoint(),
+		a.evidenceKey(), a.evidenceRotateKey(), a.evidencePolicy(), a.evidenceAnchors(), a.evidenceWitness())
 }
 
 // ledgerEntry is an entry of the ledger as the appliance shows it.
@@ -127,8 +125,13 @@ func (a *app) evidenceShow() *cobra.Command {
 }
 
 func (a *app) evidenceProof() *cobra.Command {
-	return a.verb("proof HASH", textEvidenceProof, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
-		return show(ctx, a, "GET", entryPath(args[0])+"/proof", nil, nil, func(t *table, v struct {
+	var out string
+	c := a.verb("proof HASH [--out FILE.tlog-proof|-]", textEvidenceProof, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
+		path := entryPath(args[0]) + "/proof"
+		if out != "" {
+			return a.takeProof(ctx, path, out)
+		}
+		return show(ctx, a, "GET", path, nil, nil, func(t *table, v struct {
 			Position   uint64   `json:"position"`
 			Size       uint64   `json:"size"`
 			Proof      []string `json:"proof"`
@@ -146,6 +149,31 @@ func (a *app) evidenceProof() *cobra.Command {
 			t.paragraph(v.Checkpoint)
 		})
 	})
+	c.Flags().StringVar(&out, "out", "", textFlagProofOut.In(a.lang))
+	return c
+}
+
+// takeProof writes the proof as a C2SP tlog-proof, which carries its entry.
+func (a *app) takeProof(ctx context.Context, path, out string) error {
+	reply, err := a.request(ctx, "GET", path, filled("format", "tlog"), nil)
+	if err != nil {
+		return err
+	}
+	if out == "-" {
+		_, err := a.out.Write(reply.Body)
+		return err
+	}
+	if err := writeFile(a.path(out), reply.Body); err != nil {
+		return err
+	}
+	v := struct {
+		File  string `json:"file"`
+		Bytes int    `json:"bytes"`
+	}{out, len(reply.Body)}
+	return a.printValue(v, func(t *table) {
+		t.field(textFile, v.File)
+		t.field(textBytes, strconv.Itoa(v.Bytes))
+	})
 }
 
 func (a *app) evidenceCheckpoint() *cobra.Command {
@@ -159,75 +187,4 @@ func (a *app) evidenceCheckpoint() *cobra.Command {
 		}{string(reply.Body)}
 		return a.printValue(v, func(t *table) { t.paragraph(v.Checkpoint) })
 	})
-}
-
-// verifierKey is the public key that checkpoints verify with.
-type verifierKey struct {
-	Key string `json:"verifierKey"`
-}
-
-func (a *app) evidenceKey() *cobra.Command {
-	return a.verb("key", textEvidenceKey, cobra.NoArgs, func(ctx context.Context, _ []string) error {
-		return show(ctx, a, "GET", evidencePath+"/key", nil, nil, func(t *table, v verifierKey) { t.line(v.Key) })
-	})
-}
-
-// exportRange is which entries to take away.
-type exportRange struct{ from, to, out string }
-
-func (a *app) evidenceExport() *cobra.Command {
-	var in exportRange
-	c := a.verb("export (HASH | --from N --to N) --out FILE|-", textEvidenceExport, cobra.MaximumNArgs(1),
-		func(ctx context.Context, args []string) error { return a.export(ctx, in, args) })
-	c.Flags().StringVar(&in.from, "from", "", textFlagFromPosition.In(a.lang))
-	c.Flags().StringVar(&in.to, "to", "", textFlagToPosition.In(a.lang))
-	c.Flags().StringVar(&in.out, "out", "", textFlagOut.In(a.lang))
-	c.MarkFlagsRequiredTogether("from", "to")
-	return require(c, "out")
-}
-
-func (a *app) export(ctx context.Context, in exportRange, args []string) error {
-	if (len(args) == 1) == (in.from != "") {
-		return usage("an export takes a hash, or --from and --to")
-	}
-	path, query := evidencePath+"/bundle", filled("from", in.from, "to", in.to)
-	if len(args) == 1 {
-		path = entryPath(args[0]) + "/bundle"
-	}
-	a.progress("%s", textExportProgress.In(a.lang))
-	reply, err := a.request(ctx, "GET", path, query, nil)
-	a.progress("")
-	if err != nil {
-		return err
-	}
-	if in.out == "-" {
-		_, err := a.out.Write(reply.Body)
-		return err
-	}
-	if err := writeFile(a.path(in.out), reply.Body); err != nil {
-		return err
-	}
-	summary, err := summarise(in.out, reply.Body)
-	if err != nil {
-		return err
-	}
-	return a.printValue(summary, summary.draw)
-}
-
-// readKey takes a verifier key as it stands, or from a file: bare, or as the
-// verb key prints it in JSON.
-func (a *app) readKey(value string) (string, error) {
-	raw, err := a.argument(value)
-	if err != nil {
-		return "", err
-	}
-	text := strings.TrimSpace(string(raw))
-	if !strings.HasPrefix(text, "{") {
-		return text, nil
-	}
-	var v verifierKey
-	if err := json.Unmarshal(raw, &v); err != nil {
-		return "", tap.Wrap("tamvctl.key", tap.Invalid, err, "--key").WithCode(codeInput)
-	}
-	return v.Key, nil
 }

@@ -93,8 +93,8 @@ func language(args []string, getenv func(string) string) tap.Lang {
 // root is the whole tree of verbs.
 func (a *app) root() *cobra.Command {
 	root := a.group("tamvctl", textRoot,
-		a.identityCommand(), a.intentCommand(), a.memoryCommand(), a.tcepCommand(), a.evidenceCommand(), a.guardianCommand(),
-		a.roomCommand(), a.clusterCommand(), a.statusCommand(), a.readyCommand(), a.apiCommand(), a.demoCommand(), a.contextCommand(), a.versionCommand())
+		a.identityCommand(), a.intentCommand(), a.memoryCommand(), a.tcepCommand(), a.evidenceCommand(), a.witnessCommand(),
+		a.subjectCommand(), a.securityCommand(), a.guardianCommand(), a.roomCommand(), a.clusterCommand(), a.statusCommand(), a.readyCommand(), a.apiCommand(), a.demoCommand(), a.contextCommand(), a.versionCommand())
 	root.SetOut(a.out)
 	root.SetErr(a.errOut)
 	root.SetUsageTemplate(usageTemplate(root.UsageTemplate(), a.lang))
