@@ -254,9 +254,17 @@ func TestRefusedAnchors(t *testing.T) {
 	if reply, err := k.bring(sign(old, firstKeys), cosign(t, k.state, 4, lucia)); err != nil || !reply.Duplicate {
 		t.Errorf("%+v, %v", reply, err)
 	}
-	if l := k.list(); l.Witnesses[0].Size != cp.Size || l.Anchored != cp.Size {
+	root3, _ := k.state.RootAt(3)
+	if _, err := k.bring(sign(bookpi.Checkpoint{Size: 3, Root: root3}, firstKeys), cosign(t, k.state, 3, lucia)); err != nil {
+		t.Error(err)
+	}
+	if l := k.list(); l.Witnesses[0].Size != cp.Size || l.Anchored != cp.Size || len(l.Anchors) != 3 {
 		t.Errorf("set back: %+v", l)
 	}
+	// A ledger that lost entries still has the root of what is left.
+	size, root := k.state.Size()
+	_, err = k.bring(sign(bookpi.Checkpoint{Size: size + 9, Root: root}, firstKeys), good)
+	podtest.WantKind(t, err, tap.Conflict, "split_view")
 }
 
 func TestWitnesses(t *testing.T) {

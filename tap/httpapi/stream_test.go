@@ -70,6 +70,46 @@ func TestStreamsLiveLong(t *testing.T) {
 	})
 }
 
+// Over HTTP/2 a stream may be silent for longer than a peer may stall.
+func TestQuietStreamsOverHTTP2(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := NewServer(newHandler(streaming(func(_ context.Context, w io.Writer, flush func() error) error {
+			for range 5 {
+				if err := flush(); err != nil {
+					return err
+				}
+				<-time.After(3 * replyTimeout)
+				if _, err := io.WriteString(w, "beat"); err != nil {
+					return err
+				}
+			}
+			return nil
+		}), Options{}), nil)
+		unencrypted := new(http.Protocols)
+		unencrypted.SetUnencryptedHTTP2(true)
+		server.Protocols = unencrypted
+		l := &pipeListener{make(chan net.Conn), make(chan struct{})}
+		go server.Serve(l)
+		client := &http.Client{Transport: &http.Transport{Protocols: unencrypted, DialContext: func(context.Context, string, string) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			l.conns <- theirs
+			return ours, nil
+		}}}
+		response, err := client.Get("http://site.test/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		if response.ProtoMajor != 2 || string(body) != strings.Repeat("beat", 5) || err != nil {
+			t.Errorf("%s: %q, %v", response.Proto, body, err)
+		}
+		client.CloseIdleConnections()
+		if err := server.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestAPeerThatDoesNotReadIsCut(t *testing.T) {
 	var cut atomic.Pointer[time.Time]
 	h := streaming(func(_ context.Context, w io.Writer, flush func() error) error {
