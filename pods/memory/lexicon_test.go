@@ -1,7 +1,10 @@
 package memory
 
 import (
+	"fmt"
+	"maps"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -233,6 +236,44 @@ func FuzzWords(f *testing.F) {
 		}
 		if total != b.length {
 			t.Errorf("terms count %d words of %d", total, b.length)
+		}
+	})
+}
+
+// A lexicon that was loaded is the one that grew.
+func TestLoadedLexicon(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		grown, loaded := newLexicon(), newLexicon()
+		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
+		cut := rapid.IntRange(1, 300).Draw(t, "cut")
+		for i := range rapid.IntRange(0, 900).Draw(t, "documents") {
+			text := ""
+			for range r.IntN(6) {
+				text += fmt.Sprintf("w%d ", r.IntN(1+r.IntN(50)))
+			}
+			b := newBag(text)
+			one, other := grown.add(uint32(i), &b), loaded.collect(uint32(i), &b)
+			if !slices.Equal(one, other) {
+				t.Fatal("other places")
+			}
+			if i%cut == 0 {
+				loaded.settle()
+			}
+		}
+		loaded.settle()
+		if !maps.Equal(grown.ids, loaded.ids) || grown.entries != loaded.entries || grown.length != loaded.length {
+			t.Fatal("other words")
+		}
+		for at := range grown.lists {
+			a, b := slices.Concat(grown.lists[at].blocks...), slices.Concat(loaded.lists[at].blocks...)
+			if !slices.Equal(a, b) || grown.lists[at].count != loaded.lists[at].count || len(b) != loaded.lists[at].count {
+				t.Fatalf("list %d: %v, want %v", at, b, a)
+			}
+			for _, block := range loaded.lists[at].blocks {
+				if len(block) < 1 || len(block) > blockSize {
+					t.Fatalf("a block of %d", len(block))
+				}
+			}
 		}
 	})
 }

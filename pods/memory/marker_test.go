@@ -27,7 +27,7 @@ func TestNodesAgreeOnAnIndex(t *testing.T) {
 		one.apply(b...)
 		two.apply(b...)
 	}
-	for i := 0; i < 1500; i += 50 {
+	for i := 0; i < 1200; i += 50 {
 		both(one.put("first", numbered(i, i+50)...))
 		if i == 700 {
 			two.kill()
@@ -67,7 +67,7 @@ func TestNodesAgreeOnAnIndex(t *testing.T) {
 	}
 	one.settle()
 	two.settle()
-	if a, b := one.of().built, two.of().built; a != b || a.number != 1 || a.documents != 1402 {
+	if a, b := one.of().built, two.of().built; a != b || a.number != 1 || a.documents != 1102 {
 		t.Fatalf("%+v and %+v", a, b)
 	}
 	if one.of().index.Stats().Dead > 40 {
@@ -79,7 +79,7 @@ func TestNodesAgreeOnAnIndex(t *testing.T) {
 		t.Fatal(err, batches)
 	}
 	var said indexEvidence
-	if err := json.Unmarshal(batches[0].Evidence[0].Payload, &said); err != nil || said.SHA256 != fmt.Sprintf("%x", one.of().built.digest) || said.Documents != 1402 {
+	if err := json.Unmarshal(batches[0].Evidence[0].Payload, &said); err != nil || said.SHA256 != fmt.Sprintf("%x", one.of().built.digest) || said.Documents != 1102 {
 		t.Errorf("%+v, %v", said, err)
 	}
 	both(batches...)
@@ -102,7 +102,7 @@ func TestNodesAgreeOnAnIndex(t *testing.T) {
 	two.close()
 	two.start()
 	wantCode(t, two.pod.Health(), "index_differs")
-	if s := two.pod.Status(); s.Differing != 1 || s.Vectors.Live != 1402 || s.Documents != 1402 {
+	if s := two.pod.Status(); s.Differing != 1 || s.Vectors.Live != 1102 || s.Documents != 1102 {
 		t.Errorf("%+v", s)
 	}
 	two.apply(two.mark())
@@ -324,7 +324,7 @@ func TestAJobThatFails(t *testing.T) {
 // The tier of an index changes at a marker, which the leader proposes by itself.
 func TestTier(t *testing.T) {
 	s := newSite(t, t.TempDir())
-	s.apply(s.put("first", numbered(0, 1500)...))
+	s.apply(s.put("first", numbered(0, 1100)...))
 	for range 3 {
 		s.maintain()
 		s.settle()

@@ -2,12 +2,10 @@ package memory
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -18,7 +16,6 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"pgregory.net/rapid"
 
 	"tamv.internal/tamv/store"
 	"tamv.internal/tamv/vector"
@@ -169,7 +166,7 @@ func TestShelf(t *testing.T) {
 // After four rounds of deleting half and storing it again, with a marker after
 // each, as many of the true neighbours are found as in the beginning.
 func TestRecallStaysThroughMarkers(t *testing.T) {
-	const n, k = 6000, 10
+	const n, k = 1500, 10
 	s := newSite(t, t.TempDir())
 	ids, r := numbered(0, n), rand.New(rand.NewPCG(4, 4))
 	put := func(ids []string) {
@@ -209,102 +206,6 @@ func TestRecallStaysThroughMarkers(t *testing.T) {
 		}
 	}
 	s.kill()
-}
-
-// Whatever a filter asks for, and however many documents pass, the nearest of these
-// are found: by comparing all of them when they are few, by asking about each that
-// a walk passes when they are many.
-func TestFiltersOfManyDocuments(t *testing.T) {
-	const n = 7000
-	x := newIndexes("m1", 8)
-	r := rand.New(rand.NewPCG(7, 7))
-	records := map[string]record{}
-	for i := range n {
-		v := make([]float32, 8)
-		for j := range v {
-			v[j] = float32(r.NormFloat64())
-		}
-		records[fmt.Sprintf("d%05d", i)] = record{
-			Type: []string{"CODEX", "MANUAL"}[i%2], Content: "x", Model: "m1", Vector: encodeVector(v), Created: int64(i), Updated: int64(2 * i),
-			Metadata: map[string]string{"all": "yes", "tenth": fmt.Sprint(i % 10)},
-		}
-	}
-	fill(t, x, records)
-	tt := x.tenant("main")
-	for name, a := range map[string]accepts{
-		"few by a pair":      {pairs: hashPairs(map[string]string{"tenth": "3", "all": "yes"}), created: always, updated: always, others: true},
-		"all by a pair":      {pairs: hashPairs(map[string]string{"all": "yes"}), created: always, updated: always, others: true},
-		"none by a pair":     {pairs: hashPairs(map[string]string{"all": "no"}), created: always, updated: always, others: true},
-		"few by a time":      {created: span{100, 200}, updated: always, others: true},
-		"all by both times":  {created: span{0, n}, updated: span{0, 2*n - 100}, others: true},
-		"half of a type":     {kind: "CODEX", created: span{0, n / 2}, updated: always, others: true},
-		"no time at all":     {created: span{5, 5}, updated: always, others: true},
-		"a type without any": {kind: "NOTE"},
-	} {
-		for range 20 {
-			q := query{vector: siteVector(fmt.Sprint(r.Uint64()), 8), space: x.embedder, threshold: -1, limit: 10, ranking: meaning, recall: 1, accepts: a}
-			got, err := searchIn(x, records, &q)
-			if err != nil {
-				t.Fatal(err)
-			}
-			rule, ok := a.on(tt)
-			var want []string
-			for id := range records {
-				if ok && rule.passes(tt, tt.numbers[id]) {
-					want = append(want, id)
-				}
-			}
-			slices.SortFunc(want, func(a, b string) int {
-				ra, rb := records[a], records[b]
-				return cmp.Or(cmp.Compare(cosine(q.vector, decodeVector(rb.Vector)), cosine(q.vector, decodeVector(ra.Vector))), cmp.Compare(a, b))
-			})
-			var ids []string
-			for _, m := range got {
-				ids = append(ids, m.id)
-			}
-			if want = want[:min(10, len(want))]; !slices.Equal(ids, want) {
-				t.Fatalf("%s: %v, want %v", name, ids, want)
-			}
-		}
-	}
-}
-
-// A lexicon that was loaded is the one that grew.
-func TestLoadedLexicon(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		grown, loaded := newLexicon(), newLexicon()
-		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
-		cut := rapid.IntRange(1, 300).Draw(t, "cut")
-		for i := range rapid.IntRange(0, 900).Draw(t, "documents") {
-			text := ""
-			for range r.IntN(6) {
-				text += fmt.Sprintf("w%d ", r.IntN(1+r.IntN(50)))
-			}
-			b := newBag(text)
-			one, other := grown.add(uint32(i), &b), loaded.collect(uint32(i), &b)
-			if !slices.Equal(one, other) {
-				t.Fatal("other places")
-			}
-			if i%cut == 0 {
-				loaded.settle()
-			}
-		}
-		loaded.settle()
-		if !maps.Equal(grown.ids, loaded.ids) || grown.entries != loaded.entries || grown.length != loaded.length {
-			t.Fatal("other words")
-		}
-		for at := range grown.lists {
-			a, b := slices.Concat(grown.lists[at].blocks...), slices.Concat(loaded.lists[at].blocks...)
-			if !slices.Equal(a, b) || grown.lists[at].count != loaded.lists[at].count || len(b) != loaded.lists[at].count {
-				t.Fatalf("list %d: %v, want %v", at, b, a)
-			}
-			for _, block := range loaded.lists[at].blocks {
-				if len(block) < 1 || len(block) > blockSize {
-					t.Fatalf("a block of %d", len(block))
-				}
-			}
-		}
-	})
 }
 
 // Searches, changes, markers and the leader's passes at the same time.
@@ -430,28 +331,43 @@ func TestMetrics(t *testing.T) {
 	s.close()
 }
 
+// copies is a view of one record under many ids.
+type copies struct {
+	store.View
+	number int
+	value  []byte
+}
+
+func (c copies) Scan(prefix, from store.Key, fn func(store.Item) bool) error {
+	for i := 0; i < c.number && from == "" && prefix != store.K("main", SpaceIndex, partMarker).Prefix(); i++ {
+		if item, _, _ := c.Get(store.K("main", space, fmt.Sprintf("d%05d", i))); !fn(item) {
+			break
+		}
+	}
+	return nil
+}
+
+func (c copies) Get(k store.Key) (store.Item, bool, error) {
+	return store.Item{Key: k, Value: c.value, Version: 1}, k.Space() == space, nil
+}
+
 // A load without a saved index tells how far it is.
 func TestLoadTellsItsProgress(t *testing.T) {
-	s := newSite(t, t.TempDir())
-	for some := range slices.Chunk(numbered(0, 2*progressStep+500), 2000) {
-		var ops []store.Op
-		for _, id := range some { // of so few dimensions that they are quickly indexed
-			ops = append(ops, putRecord(t, id, record{Type: "NOTE", Model: "plain", Own: true, Vector: encodeVector([]float32{1, 2})}))
-		}
-		s.apply(siteBatch(ops...))
+	const n = 2*progressStep + 500
+	r := record{Type: "NOTE", Model: "plain", Own: true, Vector: encodeVector([]float32{1, 2})}
+	value, err := r.encode()
+	if err != nil {
+		t.Fatal(err)
 	}
 	var told []int
-	c := s.pod.config
-	c.Dir, c.Progress = "", func(documents int) { told = append(told, documents) }
-	p, err := New(c)
+	p, err := New(Config{Embedder: bagEmbedder{id: "m1"}, Progress: func(documents int) { told = append(told, documents) }})
 	if err == nil {
-		err = p.Load(s.state)
+		err = p.Load(&copies{number: n, value: value})
 	}
-	if err != nil || len(told) != 3 || told[0] < progressStep || told[1] < 2*progressStep || told[2] != 2*progressStep+500 {
+	if err != nil || len(told) != 3 || told[0] < progressStep || told[1] < 2*progressStep || told[2] != n {
 		t.Errorf("told %v, %v", told, err)
 	}
-	if p.Status().Vectors.Live != told[2] {
-		t.Errorf("%+v", p.Status())
+	if got := p.Status().Vectors.Live; got != n {
+		t.Errorf("%d vectors", got)
 	}
-	s.kill()
 }
