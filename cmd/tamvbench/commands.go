@@ -28,6 +28,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		loadCommand("evidence", "evidence_record frames over TAP, each acknowledged when durable.", stdout, evidenceLoad),
 		clusterCommand(stdout, stderr),
 		failoverCommand(stdout, stderr),
+		ledgerCommand(stdout, stderr),
 		vectorCommand(stdout, stderr),
 		qualityCommand(stdout),
 	)

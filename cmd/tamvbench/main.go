@@ -6,6 +6,7 @@
 //	tamvbench evidence --context FILE --clients N --duration D [-o json]
 //	tamvbench cluster  [--nodes 1,3] [--rounds N] [-o json]
 //	tamvbench failover [--rounds N] [-o json]
+//	tamvbench ledger   [--tests append,site,verify,prove] [--rounds N] [-o json]
 //	tamvbench quality  --data DIR [-o json]
 //
 // A load is a closed loop: every client waits for its answer before it asks
