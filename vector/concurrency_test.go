@@ -17,7 +17,7 @@ func TestSearchesBesideAWriter(t *testing.T) {
 		t.Run(fmt.Sprintf("heap=%v", heap), func(t *testing.T) {
 			const steady, dim = 60, 12
 			all := clustered(61, 1500, dim, 9)
-			x := build(t, Config{Dim: dim, Range: 1, Threads: 2}, nil)
+			x := build(t, sparse(Config{Dim: dim, Range: 1, Threads: 2}), nil)
 			x.space.heap = heap || !offHeap
 			walker(x)
 			batch := items(0, all[:steady])
@@ -110,13 +110,14 @@ func inspect(hits []Hit, steady, kind int) string {
 
 // A deleted document is not found by any search that begins afterwards.
 func TestDeletedIsGoneAtOnce(t *testing.T) {
-	all := clustered(63, 400, 10, 4)
-	x := build(t, Config{Dim: 10}, all)
+	n := sized(400, 270)
+	all := clustered(63, n, 10, 4)
+	x := build(t, sparse(Config{Dim: 10}), all)
 	walker(x)
-	for i := 0; i < 400; i += 3 {
+	for i := 0; i < n; i += 3 {
 		id := fmt.Sprintf("doc-%06d", i)
 		x.Delete(id)
-		for _, o := range []Options{{K: 3, EF: 20}, {K: 3, Recall: 1}, {K: 400}} {
+		for _, o := range []Options{{K: 3, EF: 20}, {K: 3, Recall: 1}, {K: n}} {
 			if slices.ContainsFunc(search(t, x, all[i], o), func(h Hit) bool { return h.ID == id }) {
 				t.Fatalf("%s is found after it was deleted, with %+v", id, o)
 			}
@@ -224,9 +225,9 @@ func TestArenasMoveAndGrow(t *testing.T) {
 }
 
 func TestRowsInAFile(t *testing.T) {
-	all := clustered(69, 1200, 32, 12)
-	cfg := Config{Dim: 32, RowsDir: t.TempDir(), Capacity: 10}
-	x, plain := build(t, cfg, all), build(t, Config{Dim: 32}, all)
+	all := clustered(69, sized(1200, 500), 32, 12)
+	cfg := sparse(Config{Dim: 32, RowsDir: t.TempDir(), Capacity: 10})
+	x, plain := build(t, cfg, all), build(t, sparse(Config{Dim: 32}), all)
 	for _, q := range all[:20] {
 		if got, want := search(t, x, q, Options{K: 5}), search(t, plain, q, Options{K: 5}); !slices.Equal(got, want) {
 			t.Fatalf("%v, want %v", got, want)

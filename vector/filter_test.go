@@ -47,8 +47,8 @@ func (f *Filter) passes(i *Item) bool {
 // in order; and with recall 1 the same as filtering all vectors.
 func TestFilteredSearchIsComplete(t *testing.T) {
 	for _, cfg := range []Config{{Dim: 16}, {Dim: 16, Metric: L2, Tier: Codes}, {Dim: 64, Tier: Bits}} {
-		x, stored, queries := library(t, cfg, 2000)
-		exact := build(t, Config{Dim: cfg.Dim, Metric: cfg.Metric}, nil)
+		x, stored, queries := library(t, sparse(cfg), sized(2000, 700))
+		exact := build(t, Config{Dim: cfg.Dim, Metric: cfg.Metric, M: minM, EfConstruction: minM}, nil)
 		if err := exact.AddBatch(stored); err != nil {
 			t.Fatal(err)
 		}
@@ -111,13 +111,13 @@ func TestFilteredSearchIsComplete(t *testing.T) {
 
 // Matches that lie elsewhere than the query must not be missed for it.
 func TestFilterAgainstTheQuery(t *testing.T) {
-	x, stored, _ := library(t, Config{Dim: 16}, 2000)
-	exact := build(t, Config{Dim: 16}, nil)
+	x, stored, _ := library(t, sparse(Config{Dim: 16}), sized(2000, 1000))
+	exact := build(t, Config{Dim: 16, M: minM, EfConstruction: minM}, nil)
 	if err := exact.AddBatch(stored); err != nil {
 		t.Fatal(err)
 	}
 	found, all := 0, 0
-	for i := range 60 {
+	for i := range sized(60, 25) {
 		// A query from one cluster, the kinds of five others.
 		o := Options{K: 10, EF: 48, Filter: Filter{Kinds: []uint16{5, 11, 17, 23, 29}}}
 		want := search(t, exact, stored[30*i].Vector, Options{K: 10, Recall: 1, Filter: o.Filter})

@@ -55,6 +55,13 @@ func search(t testing.TB, x *Index, q []float32, o Options) []Hit {
 	return hits
 }
 
+// sparse returns a configuration that links with less care under the race
+// detector, for tests that ask for whole answers and not for good graphs.
+func sparse(cfg Config) Config {
+	cfg.EfConstruction = sized(cfg.EfConstruction, 32)
+	return cfg
+}
+
 // recall is the share of the 10 nearest that a search with ef candidates finds.
 func recall(t testing.TB, x *Index, queries [][]float32, ef int) float64 {
 	t.Helper()
@@ -116,7 +123,7 @@ func TestScanIsExact(t *testing.T) {
 				all[i][j] *= float32(math.Pow(10, float64(i%7)/2-1))
 			}
 		}
-		x := build(t, Config{Dim: 17, Metric: metric, Range: 20}, all[:1000])
+		x := build(t, sparse(Config{Dim: 17, Metric: metric, Range: 20}), all[:1000])
 		if metric != Cosine && x.Stats().Clamped == 0 {
 			t.Error("no vector was clamped: the test shows less than it should")
 		}
@@ -173,15 +180,11 @@ func TestRecallTargetIsReached(t *testing.T) {
 
 // Four rounds of deleting half, consolidating and storing it again.
 func TestChurnKeepsRecall(t *testing.T) {
-	const n, queries = 1500, 60
+	n, queries := sized(1500, 500), sized(60, 20)
 	all := clustered(9, n+queries, 24, 50)
 	x := build(t, Config{Dim: 24}, all[:n])
 	fresh := recall(t, x, all[n:], 48)
-	rounds := 4
-	if racing {
-		rounds = 1
-	}
-	for round := range rounds {
+	for round := range sized(4, 1) {
 		var again []Item
 		for _, item := range items(0, all[:n]) {
 			if splitmix64(uint64(round)<<32+uint64(len(item.ID)+int(item.ID[len(item.ID)-1])*7919+int(item.ID[7])*31+int(item.ID[8])))&1 == 0 {
@@ -234,13 +237,11 @@ func TestChurnKeepsRecall(t *testing.T) {
 }
 
 func TestManyEqualVectors(t *testing.T) {
-	const others = 400
+	others := sized(400, 200)
 	all := clustered(13, others, 16, 20)
 	same := clustered(14, 1, 16, 1)[0]
 	for metric, equal := range map[Metric]int{Cosine: 10000, InnerProduct: 2000, L2: 2000} {
-		if racing {
-			equal = 800
-		}
+		equal = sized(equal, 600)
 		x, err := New(Config{Dim: 16, Metric: metric, Range: 8})
 		if err != nil {
 			t.Fatal(err)

@@ -55,7 +55,8 @@ func checkGraph(t rapid.TB, x *Index) (nodes, twins int) {
 // A search that began before a batch goes on in the arenas as they were, though
 // the batch changes links and chains under it.
 func TestOldViewStaysWhole(t *testing.T) {
-	all := clustered(81, 4700, 12, 30)
+	before, n := sized(1900, 600), sized(4700, 1300)
+	all := clustered(81, n, 12, 30)
 	for i := 1; i < 20; i++ {
 		all[i] = all[0] // a chain
 	}
@@ -63,24 +64,25 @@ func TestOldViewStaysWhole(t *testing.T) {
 		if racing && !heap {
 			continue // the race detector sees only the heap
 		}
-		x := build(t, Config{Dim: 12, Range: 1}, nil)
+		x := build(t, sparse(Config{Dim: 12, Range: 1}), nil)
 		x.space.heap = heap || !offHeap
-		if err := x.AddBatch(items(0, all[:1900])); err != nil {
+		if err := x.AddBatch(items(0, all[:before])); err != nil {
 			t.Fatal(err)
 		}
 		v := walker(x).pin()
 		release := sync.OnceFunc(v.release)
 		t.Cleanup(release) // before Close, which waits for it
-		later := items(2000, all[1900:])
-		for i := range 50 {
-			later[50*i].Vector = all[0]
+		later := items(2000, all[before:])
+		const equals = 50
+		for i := range equals {
+			later[i*len(later)/equals].Vector = all[0]
 		}
 		blocked := make(chan error)
 		go func() { blocked <- x.AddBatch(later) }() // waits for v if an arena has to move
 		for x.current.Load() == v {                  // until all is linked and published
 			runtime.Gosched()
 		}
-		for _, q := range all[:60] {
+		for _, q := range all[:sized(60, 20)] {
 			unit, err := x.prepare(q)
 			if err != nil {
 				t.Fatal(err)
@@ -93,7 +95,7 @@ func TestOldViewStaysWhole(t *testing.T) {
 			}
 			equal := 0
 			for _, b := range s.best {
-				if int(b.row) >= 1900 {
+				if int(b.row) >= before {
 					t.Fatalf("row %d is newer than the view", b.row)
 				}
 				if v.id(b.row) < "doc-000020" {
@@ -109,7 +111,7 @@ func TestOldViewStaysWhole(t *testing.T) {
 		if err := <-blocked; err != nil {
 			t.Fatal(err)
 		}
-		if nodes, twins := checkGraph(t, x); nodes != 4700-19-50 || twins != 19+50 {
+		if nodes, twins := checkGraph(t, x); nodes != n-19-equals || twins != 19+equals {
 			t.Errorf("%d nodes, %d twins", nodes, twins)
 		}
 	}

@@ -79,13 +79,16 @@ ebb5cb84d6a2855c009bc7b6f175c38a736def47421ad694a54fa97a662e40fd
 `
 
 func TestDigestsArePinned(t *testing.T) {
+	if racing {
+		t.Skip("one thread does not race; TestThreadsDoNotShow compares the same digests")
+	}
 	if got := digests(t, 1); got != wantDigests {
 		t.Errorf("digests on %s\n%s, want\n%s", runtime.GOARCH, got, wantDigests)
 	}
 }
 
 func TestThreadsDoNotShow(t *testing.T) {
-	for _, threads := range []int{2, 8} {
+	for _, threads := range []int{2, 8}[:sized(2, 1)] {
 		if got := digests(t, threads); got != wantDigests {
 			t.Errorf("%d threads: digests\n%s, want\n%s", threads, got, wantDigests)
 		}
@@ -104,7 +107,7 @@ func TestThreadsDoNotShow(t *testing.T) {
 
 // A replica that restarts from a snapshot goes on as the others do.
 func TestReplicaThatRestartsStaysEqual(t *testing.T) {
-	cfg := replicaConfigs[0]
+	cfg := sparse(replicaConfigs[0])
 	all := clustered(33, 900, 19, 12)
 	steady, err := New(cfg)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 // A search among rows is an exact search of an index that has nothing else.
 func TestSearchRows(t *testing.T) {
 	for _, cfg := range []Config{{Dim: 16}, {Dim: 16, Metric: L2}, {Dim: 4}, {Dim: 64, Tier: Bits}} {
-		x, stored, queries := library(t, cfg, 900)
+		x, stored, queries := library(t, sparse(cfg), sized(900, 500))
 		rapid.Check(t, func(t *rapid.T) {
 			some := rapid.SliceOfNDistinct(rapid.SampledFrom(stored), 0, 200, func(i Item) string { return i.ID }).Draw(t, "among")
 			f := Filter{Kinds: []uint16{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, From: 100, Until: 900}

@@ -41,11 +41,12 @@ func TestSnapshotBringsEverythingBack(t *testing.T) {
 		{Config{Dim: 16, Range: 1}, 0},
 		{Config{Dim: 16}, 40},
 		{Config{Dim: 3, Metric: L2}, 400},
-		{Config{Dim: 16}, 1500},
-		{Config{Dim: 16, Metric: InnerProduct, Tier: Codes}, 1000},
-		{Config{Dim: 130, Tier: Bits}, 1000},
+		{Config{Dim: 16}, sized(1500, 600)},
+		{Config{Dim: 16, Metric: InnerProduct, Tier: Codes}, sized(1000, 400)},
+		{Config{Dim: 130, Tier: Bits}, sized(1000, 400)},
 	} {
 		t.Run(fmt.Sprintf("%v/%v/%d/%d", c.cfg.Metric, c.cfg.Tier, c.cfg.Dim, c.n), func(t *testing.T) {
+			c.cfg = sparse(c.cfg)
 			all := clustered(41, c.n+20, c.cfg.Dim, 11)
 			x := build(t, c.cfg, nil)
 			batch := items(0, all[:c.n])
