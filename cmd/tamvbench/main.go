@@ -7,6 +7,8 @@
 //	tamvbench cluster  [--nodes 1,3] [--rounds N] [-o json]
 //	tamvbench failover [--rounds N] [-o json]
 //	tamvbench ledger   [--tests append,site,verify,prove] [--rounds N] [-o json]
+//	tamvbench vector   --base B.fbin --query Q.fbin --truth T.ibin [--peers all] [--picture P.svg] [-o json]
+//	tamvbench vector data --out DIR
 //	tamvbench quality  --data DIR [-o json]
 //
 // A load is a closed loop: every client waits for its answer before it asks
