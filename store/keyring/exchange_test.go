@@ -221,6 +221,7 @@ func TestFetching(t *testing.T) {
 		}
 		// Destroyed here: nobody is asked.
 		s.nodes["n1"].ring.Advance("main", "ana", 1)
+		synctest.Wait()
 		before := s.dials.Load()
 		_, err = s.nodes["n1"].Fetch(t.Context(), key.ID())
 		wantCode(t, err, tap.NotFound, "erased")

@@ -295,6 +295,7 @@ func TestSafeAmongTheMembersOfNow(t *testing.T) {
 		if s.nodes["n3"].ring.Held("main", "ana") != 1 {
 			t.Error("it is not")
 		}
+		synctest.Wait()
 		before := s.dials.Load()
 		_, err = sealer.Seal(t.Context(), "main", "ana", 0, nil)
 		must(t, err)
