@@ -11,9 +11,9 @@
 // one takes only what is new. Tiles of leaf hashes are not fetched: they are made from
 // the entries.
 //
-// Each file is written in one step. The checkpoint comes last, so that a reader finds
-// every file that it calls for; only then the partial tiles and bundles of the
-// checkpoint before are removed.
+// Each file is written in one step. The checkpoint follows when all that it calls for
+// is on stable storage; only then the partial tiles and bundles of the checkpoint before
+// are removed, and checkpoints recorded earlier are added.
 //
 // # What is checked
 //

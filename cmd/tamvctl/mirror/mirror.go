@@ -26,6 +26,8 @@ type Options struct {
 	// Progress, if set, is told the bundles written or found so far, and in all. It is
 	// called by one goroutine at a time.
 	Progress func(done, total uint64)
+
+	settle func(folder string) error // durable.Settle when nil
 }
 
 // Report says what a copy came to.
@@ -50,6 +52,9 @@ func Copy(ctx context.Context, src bookpi.Source, folder string, o Options) (Rep
 	}
 	if o.Workers < 1 {
 		o.Workers = defaultWorkers
+	}
+	if o.settle == nil {
+		o.settle = durable.Settle
 	}
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return Report{}, err
@@ -87,7 +92,7 @@ type copier struct {
 // run does the steps in the order that the package comment gives.
 func (c *copier) run(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		c.begin, c.extends, c.edge, c.inner, c.bundles, c.takePayloads, c.recorded, c.finish,
+		c.begin, c.extends, c.edge, c.inner, c.bundles, c.takePayloads, c.finish, c.sweep, c.recorded,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -338,7 +343,8 @@ func (c *copier) take(ctx context.Context, path string, read func(context.Contex
 	return c.write(path, data)
 }
 
-// write writes a file unless it is there already.
+// write writes a file unless it is there already. It is on stable storage before the
+// next checkpoint is written.
 func (c *copier) write(path string, data []byte) error {
 	name := filepath.Join(c.folder, filepath.FromSlash(path))
 	if info, err := os.Lstat(name); err == nil && info.Mode().IsRegular() && info.Size() == int64(len(data)) {
@@ -346,12 +352,9 @@ func (c *copier) write(path string, data []byte) error {
 			return nil
 		}
 	}
-	if err := durable.WriteFile(name, data, 0o644); err != nil {
-		return err
-	}
 	c.files.Add(1)
 	c.bytes.Add(uint64(len(data)))
-	return nil
+	return durable.WriteSoon(name, data, 0o644)
 }
 
 // remove deletes a file that may not be there.

@@ -8,8 +8,11 @@ import (
 	"os"
 	"path/filepath"
 
+	"tamv.internal/tamv/cmd/tamvctl/durable"
 	"tamv.internal/tamv/store/bookpi"
 )
+
+var errPayload = errors.New("the payload is not the one the entry commits to")
 
 // takePayloads takes the payloads that the folder lacks, against the entries that it
 // has by now.
@@ -27,20 +30,25 @@ func (c *copier) takePayloads(ctx context.Context) error {
 	return err
 }
 
-var errPayload = errors.New("the payload is not the one the entry commits to")
-
+// payloadsOf takes the payloads of a bundle. What is there below the checkpoint of
+// before was checked when it got its name; what is above may be of an interrupted run.
 func (c *copier) payloadsOf(ctx context.Context, index uint64, width int) error {
 	path := bookpi.PayloadsPath(index, width)
-	if _, err := os.Lstat(filepath.Join(c.folder, filepath.FromSlash(path))); err == nil {
-		return nil // it was checked before it got its name
+	name := filepath.Join(c.folder, filepath.FromSlash(path))
+	old := (index+1)*bookpi.TileWidth <= c.before.Size
+	if _, err := os.Lstat(name); err == nil && old {
+		return nil
 	}
-	entries, err := c.have.Fetch(ctx, bookpi.EntriesPath(index, width), bookpi.MaxEntryBundle)
+	bundle, err := c.have.Fetch(ctx, bookpi.EntriesPath(index, width), bookpi.MaxEntryBundle)
 	if err != nil {
 		return err
 	}
-	encoded, err := bookpi.ParseEntryBundle(entries, width)
+	entries, err := bookpi.ParseEntryBundle(bundle, width)
 	if err != nil {
 		return brokenAt(index*bookpi.TileWidth, bookpi.PartStructure, err)
+	}
+	if data, err := c.have.Fetch(ctx, path, bookpi.MaxPayloadBundle); err == nil && c.checkPayloads(data, index, entries) == nil {
+		return nil
 	}
 	data, err := c.src.Fetch(ctx, path, bookpi.MaxPayloadBundle)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -50,13 +58,24 @@ func (c *copier) payloadsOf(ctx context.Context, index uint64, width int) error 
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	payloads, err := bookpi.ParsePayloadBundle(data, width)
+	if err := c.checkPayloads(data, index, entries); err != nil {
+		return err
+	}
+	if err := c.write(path, data); err != nil || !old {
+		return err
+	}
+	return durable.WriteFile(name, data, 0o644) // nobody will look at it again
+}
+
+// checkPayloads holds a bundle of payloads against its entries.
+func (c *copier) checkPayloads(data []byte, index uint64, entries [][]byte) error {
+	payloads, err := bookpi.ParsePayloadBundle(data, len(entries))
 	if err != nil {
 		return brokenAt(index*bookpi.TileWidth+uint64(len(payloads)), bookpi.PartPayload, err)
 	}
 	var there, withheld uint64
 	for i, p := range payloads {
-		entry, err := bookpi.ParseEntry(encoded[i])
+		entry, err := bookpi.ParseEntry(entries[i])
 		position := index*bookpi.TileWidth + uint64(i)
 		switch {
 		case err != nil:
@@ -71,10 +90,12 @@ func (c *copier) payloadsOf(ctx context.Context, index uint64, width int) error 
 	}
 	c.payloads.Add(there)
 	c.withheld.Add(withheld)
-	return c.write(path, data)
+	return nil
 }
 
-// recorded takes the checkpoints recorded earlier that the folder lacks.
+// recorded takes the checkpoints recorded earlier that the folder lacks. They come
+// after the newest one, because a recorded checkpoint beyond it would look as if the
+// mirror had lost entries.
 func (c *copier) recorded(ctx context.Context) error {
 	tiles := &tiles{ctx: ctx, c: c, size: c.cp.Size}
 	for _, size := range c.sizes {
@@ -111,7 +132,8 @@ func (c *copier) recorded(ctx context.Context) error {
 // maxText is the longest "key" or "policy" that is copied.
 const maxText = bookpi.MaxPolicySize
 
-// finish writes what is for people, the key history, and last of all the checkpoint.
+// finish writes what is for people, the key history, and then the checkpoint, when all
+// that it calls for is on stable storage.
 func (c *copier) finish(ctx context.Context) error {
 	for _, path := range []string{bookpi.KeyPath, bookpi.PolicyPath} {
 		text, err := optional(ctx, c.src, path, maxText)
@@ -129,16 +151,19 @@ func (c *copier) finish(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := c.o.settle(c.folder); err != nil {
+		return err
+	}
 	if err := c.write(bookpi.CheckpointPath, c.note); err != nil {
 		return err
 	}
 	c.report.Checkpoint = c.cp
-	return c.sweep()
+	return c.o.settle(c.folder)
 }
 
 // sweep removes the partial tiles and bundles of the checkpoint before, which nothing
 // calls for any more.
-func (c *copier) sweep() error {
+func (c *copier) sweep(context.Context) error {
 	if c.before.Size == c.cp.Size {
 		return nil
 	}
