@@ -46,7 +46,7 @@ func (n *node) assemble() (*parts, error) {
 	every := append(all.Pods(all.Deps{
 		Memory: n.engines.memory, Classifier: n.engines.classifier, Threshold: n.engines.embedder.RelevanceThreshold(),
 		Active: n.engines.directory.Stands, Guards: guards,
-		Ledger: n.store, Evidence: evidence.Config{Notary: n.notary, OpenLog: cfg.OpenLog, Opener: n.secrets.sealer},
+		Ledger: n.store, Evidence: evidence.Config{Notary: n.notary, Archive: n.store, OpenLog: cfg.OpenLog, Opener: n.secrets.sealer},
 		Tenant: cfg.Tenant, Held: n.secrets.ring.Held,
 		Cluster: members.Config{Tenant: cfg.Tenant, Replication: replication{n}, Trust: trust{n}, Refused: n.refusals.Note},
 	}), status)

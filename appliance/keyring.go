@@ -100,7 +100,7 @@ func (n *node) checkKeyring() error {
 func (n *node) newNotary() *evidence.Notary {
 	return evidence.NewNotary(evidence.NotaryConfig{
 		Tenant: n.cfg.Tenant, Ledger: n.store, View: n.store, Writer: n.writer, Now: n.clock.Now, Log: n.cfg.Logger,
-		Keys: n.keysNumbered, Rotate: n.rotateKeys, Leads: n.leads,
+		Keys: n.keysNumbered, Rotate: n.rotateKeys, Leads: n.leads, Anew: n.cfg.NewLedgerKey,
 	})
 }
 

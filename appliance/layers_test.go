@@ -49,8 +49,8 @@ var layers = map[string]string{
 	"docs/manual":     "",
 	".ci/coverage":    "",
 	"cmd/tamvd":       "appliance tap tap/client",
-	"cmd/tamvctl":     "tap tap/client store/bookpi docs/manual",
-	"cmd/tamvctl/*":   "tap tap/client store/bookpi docs/manual",
+	"cmd/tamvctl":     "tap tap/client store/bookpi docs/manual cmd/tamvctl/*",
+	"cmd/tamvctl/*":   "tap tap/client store/bookpi docs/manual cmd/tamvctl/durable",
 	"cmd/tamvbench":   "tap tap/client store/bookpi model model/* vector vector/* cmd/tamvbench/*",
 	"cmd/tamvbench/*": "tap tap/client store/bookpi model model/* vector vector/* cmd/tamvbench/load",
 }

@@ -120,6 +120,8 @@ func get(t testing.TB, h *podtest.Host, who *tap.Principal, target string, out a
 func TestConformance(t *testing.T) {
 	state := podtest.NewState()
 	pod := newPod(t, state)
+	archive := &files{t.TempDir(), 1}
+	pod.config.Archive = archive
 	begin(t, pod) // the first keys are written down
 	h := podtest.NewHost(t, state, pod)
 	hash := appendEvidence(t, h, till, "sale.done", `{"total":"1.00"}`).EvidenceHash.String()
@@ -155,6 +157,9 @@ func TestConformance(t *testing.T) {
 		{As: auditor, Method: "GET", Target: "/v1/evidence/anchors/" + url.PathEscape(lucia.Verifier().Name()) + "/request?size=2"},
 		{As: auditor, Method: "POST", Target: "/v1/evidence/anchors", Body: map[string]string{"cosignatures": cosign(t, state, 2, lucia)}},
 		{As: operator, Method: "DELETE", Target: "/v1/evidence/witnesses/" + url.PathEscape(lucia.Verifier().Name())},
+		{As: operator, Method: "GET", Target: "/v1/evidence/segments?limit=2&after=0"},
+		{As: operator, Method: "GET", Target: "/v1/evidence/segments/1/file"},
+		{As: operator, Method: "POST", Target: "/v1/evidence/segments/1/archive", Body: map[string]string{"sha256": archive.sum(1), "target": "tape 7"}},
 		{As: operator, Method: "POST", Target: "/v1/evidence/key"},
 	})
 }

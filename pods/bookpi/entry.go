@@ -109,7 +109,7 @@ func (p *Pod) find(c *pods.Call) (store.Record, bookpi.Entry, error) {
 	}
 	r, err := p.ledger.Record(position)
 	if err != nil {
-		return store.Record{}, bookpi.Entry{}, err
+		return store.Record{Position: position}, bookpi.Entry{}, err
 	}
 	e, err := parse(r)
 	switch {

@@ -1,6 +1,7 @@
 package bookpi
 
 import (
+	"slices"
 	"time"
 
 	"tamv.internal/tamv/pods"
@@ -10,9 +11,10 @@ import (
 
 // Config is what the pod needs.
 type Config struct {
-	Tenant string // the site's own, whose operators administer keys and witnesses
-	Ledger store.Ledger
-	Notary *Notary // over the same ledger
+	Tenant  string // the site's own, whose operators administer keys and witnesses
+	Ledger  store.Ledger
+	Notary  *Notary // over the same ledger
+	Archive Archive // the same ledger's files
 	// OpenLog lets anybody read all of /log/, for development.
 	OpenLog bool
 	// Quorum is how many witnesses must have cosigned the checkpoint of a proof
@@ -49,7 +51,7 @@ func (p *Pod) Manifest() pods.Manifest {
 			ES: "BookPI: el registro de evidencia, y pruebas que se verifican sin conexión.",
 		},
 		Budget: budget,
-		Routes: append(append(p.entryRoutes(), p.siteRoutes()...), p.logRoutes()...),
+		Routes: slices.Concat(p.entryRoutes(), p.siteRoutes(), p.segmentRoutes(), p.logRoutes()),
 	}
 }
 

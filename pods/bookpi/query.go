@@ -38,6 +38,8 @@ func (p *Pod) list(ctx context.Context, c *pods.Call) (*pods.Result, error) {
 	reply := struct {
 		Entries []entry `json:"entries"`
 		Next    *uint64 `json:"next,omitempty"` // what to send as "after"
+		// Archived says that the list ends where older entries have left the site.
+		Archived bool `json:"archived,omitempty"`
 	}{Entries: []entry{}}
 	if q.before == 0 {
 		return &pods.Result{Body: reply}, nil
@@ -60,6 +62,10 @@ func (p *Pod) list(ctx context.Context, c *pods.Call) (*pods.Result, error) {
 		}
 		return ctx.Err() == nil
 	})
+	if err != nil && tap.AsError(err).StableCode() == "archived" {
+		// What is older has left the site; the list ends here and says so.
+		reply.Archived, err = true, nil
+	}
 	if err = cmp.Or(err, failed, ctx.Err()); err != nil {
 		return nil, err
 	}

@@ -35,7 +35,7 @@ var entrySchema = pods.MustSchema(entryShape)
 
 var listSchema = pods.MustSchema(`{
 	"type": "object", "additionalProperties": false, "required": ["entries"],
-	"properties": {"entries": {"type": "array", "items": ` + entryShape + `}, "next": {"type": "integer"}}}`)
+	"properties": {"entries": {"type": "array", "items": ` + entryShape + `}, "next": {"type": "integer"}, "archived": {"type": "boolean"}}}`)
 
 var proofSchema = pods.MustSchema(`{
 	"type": "object", "additionalProperties": false, "required": ["position", "size", "proof", "root", "checkpoint"],
@@ -91,3 +91,26 @@ var anchoredSchema = pods.MustSchema(`{
 	"type": "object", "additionalProperties": false, "required": ["size", "root", "witnesses", "new"],
 	"properties": {` + anchorShape + `,
 		"new": {"type": "array", "items": {"type": "string"}}, "duplicate": {"type": "boolean"}}}`)
+
+const segmentShape = `
+	"number": {"type": "integer"}, "first": {"type": "integer"}, "last": {"type": "integer"}, "sha256": ` + hashShape + `,
+	"bytes": {"type": "integer"}, "archived": {"type": "boolean"}`
+
+var segmentsSchema = pods.MustSchema(`{
+	"type": "object", "additionalProperties": false, "required": ["sealed", "archived", "bytes", "segments"],
+	"properties": {
+		"sealed": {"type": "integer"}, "archived": {"type": "integer"}, "next": {"type": "integer"},
+		"bytes": {
+			"type": "object", "additionalProperties": false, "required": ["entries", "leaves", "archived"],
+			"properties": {"entries": {"type": "integer"}, "leaves": {"type": "integer"}, "archived": {"type": "integer"}}},
+		"segments": {"type": "array", "items": {"type": "object", "additionalProperties": false, "properties": {` + segmentShape + `}}}}}`)
+
+var archiveSchema = pods.MustSchema(`{
+	"type": "object", "additionalProperties": false, "required": ["sha256", "target"],
+	"properties": {
+		"sha256": {"type": "string", "maxLength": 64, "pattern": "^[0-9a-f]{64}$"},
+		"target": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[^\\p{C}]+$"}}}`)
+
+var archivedSchema = pods.MustSchema(`{
+	"type": "object", "additionalProperties": false, "required": ["number", "sha256", "target", "archived"],
+	"properties": {` + segmentShape + `, "target": {"type": "string"}}}`)
