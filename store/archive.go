@@ -305,13 +305,11 @@ func (s *Store) At(time int64) (uint64, error) {
 // the next multiple of 256.
 func (s *Store) stamp(position uint64) (int64, error) {
 	s.mu.RLock()
-	archived, size := position < s.ledger.left*segmentEntries, s.meta.tree.Size()
-	next := (position/tileWidth + 1) * tileWidth
+	archived := position < s.ledger.left*segmentEntries
+	next := (position/tileWidth + 1) * tileWidth // there is one: an archive leaves an entry
 	nextArchived := next < s.ledger.left*segmentEntries
 	s.mu.RUnlock()
 	switch {
-	case archived && next >= size:
-		return s.Clock(), nil
 	case archived && nextArchived:
 		var stamp int64
 		err := s.inSegment(next/segmentEntries, func(f *segmentFile) error {

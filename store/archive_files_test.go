@@ -84,6 +84,16 @@ func TestSnapshotsAroundAnArchive(t *testing.T) {
 	held.Release()
 	checkLedger(t, other)
 	restored(open(t, t.TempDir()), heldDir, afterHash, 1)
+
+	// A file that is to go when a snapshot is released stays when it counts again.
+	held = must(other.Snapshot())
+	for _, dir := range []string{afterDir, beforeDir} {
+		if err := other.Restore(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	held.Release()
+	checkLedger(t, other)
 }
 
 // Damage of what is left is found like that of a segment, and mended from
@@ -131,6 +141,19 @@ func TestDamagedLeavesAreMended(t *testing.T) {
 		if err := read(raw[:cut]); !errors.Is(err, ErrDamaged) {
 			t.Fatalf("cut to %d bytes: %v", cut, err)
 		}
+	}
+	// A file that has its hash and says something else.
+	for name, swap := range map[string]func(*segmentFile){
+		"nothing": func(*segmentFile) {},
+		"index":   func(f *segmentFile) { f.index[0], f.index[1] = f.index[1], f.index[0] },
+		"leaves":  func(f *segmentFile) { f.leaves[0], f.leaves[1] = f.leaves[1], f.leaves[0] },
+	} {
+		f := must(openSegment(m.leavesPath(0), 0, info))
+		swap(f)
+		if err := (&scrub{store: m.Store, pace: noPace}).leaves(f); errors.Is(err, ErrDamaged) == (name == "nothing") {
+			t.Errorf("%s: %v", name, err)
+		}
+		_ = f.file.Close()
 	}
 	flip(t, m.leavesPath(0), 5000)
 	report, err := m.Scrub(t.Context(), noPace)

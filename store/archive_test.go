@@ -238,6 +238,10 @@ func TestRefusedArchives(t *testing.T) {
 	m.ok(signed(t, size, root))
 	m.ok(batch(archiveOp(1, sum1)))
 	refused("still growing", batch(archiveOp(2, sum)), "archive")
+	two := covered(t, t.TempDir())
+	if err, ok := two.pack(batch(archiveOp(1, must(two.SegmentSum(1)))))[0].(error); !ok || tap.AsError(err).Details["next"] != uint64(0) {
+		t.Errorf("the second before the first: %v", err)
+	}
 	for name, op := range map[string]Op{
 		"key":       {Type: OpArchive, Key: key("a"), Value: sum[:]},
 		"negative":  {Type: OpArchive, Number: -1, Value: sum[:]},
