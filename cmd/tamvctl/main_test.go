@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -45,7 +46,9 @@ func TestMain(m *testing.M) {
 	select {
 	case r := <-ready:
 		contextFile = r.Context
-		code = m.Run()
+		if awaitHistory() {
+			code = m.Run()
+		}
 		cancel()
 		err = <-ended
 	case err = <-ended:
@@ -59,6 +62,28 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// awaitHistory returns when the leader has written down the log's first keys, which it
+// does within the first second of a log.
+func awaitHistory() bool {
+	again, limit := time.NewTicker(20*time.Millisecond), time.After(20*time.Second)
+	defer again.Stop()
+	for {
+		var out bytes.Buffer
+		run(context.Background(), []string{"evidence", "key", "--history"}, console{
+			in: strings.NewReader(""), out: &out, errOut: io.Discard, getenv: func(name string) string { return map[string]string{client.ContextVariable: contextFile}[name] },
+		})
+		if strings.Contains(out.String(), "record 0") {
+			return true
+		}
+		select {
+		case <-again.C:
+		case <-limit:
+			fmt.Fprintln(os.Stderr, "the log has no key history")
+			return false
+		}
+	}
+}
+
 // TestScripts runs every verb against the appliance. In a script,
 //
 //	tamvctl ARGS            must succeed (with "!" must fail)
@@ -66,9 +91,15 @@ func TestMain(m *testing.M) {
 //	feed FILE ARGS          is tamvctl with standard input
 //	take NAME PATH          puts a field of the JSON just printed into a variable
 //	flip FILE TEXT          changes a byte behind the first TEXT in a file
+//	cut FILE N              removes the last N bytes of a file
+//	static NAME DIR         serves a folder over HTTP and puts its URL into a variable
+//	spoil DIR               changes an entry and the tile of a small mirror
+//	later FILE              moves the visit in a file to a size that no ledger has
+//	fork                    writes two requests of one log with two histories, and its key
 //	context FILE NAME=VALUE writes the operator's context with other values
 //
-// A file pixel.png is there; $OTHERKEY is the key of another log; $CONTEXT is the operator's context, which $TAMV_CONTEXT names too.
+// A file pixel.png is there; $OTHERKEY is the key of another log; $CONTEXT is the operator's context, which $TAMV_CONTEXT names too,
+// and $ADDRESS the appliance's address.
 func TestScripts(t *testing.T) {
 	c, err := client.Load(contextFile)
 	if err != nil {
@@ -79,6 +110,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("TAMV_CONTEXT", contextFile)
 			e.Setenv("CONTEXT", contextFile)
+			e.Setenv("ADDRESS", c.Address)
 			e.Setenv("LC_ALL", "C")
 			_, otherKey, err := bookpi.GenerateKey(rand.Reader, "tamv/other")
 			if err != nil {
@@ -105,8 +137,13 @@ func TestScripts(t *testing.T) {
 					ts.Fatalf("exit code %d", code)
 				}
 			},
-			"take": take,
-			"flip": flip,
+			"take":   take,
+			"flip":   flip,
+			"cut":    cut,
+			"static": static,
+			"spoil":  spoil,
+			"later":  later,
+			"fork":   fork,
 			"context": func(ts *testscript.TestScript, _ bool, args []string) {
 				other := *c
 				for _, pair := range args[1:] {

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,61 +16,92 @@ import (
 	"tamv.internal/tamv/tap/client"
 )
 
+// verifier is the public key of a log that there is not.
+const verifier = "example.test/log+bcf69852+ATjgSrl42aES8JjC/NeHLVOka7gO6pkY5FJTUlM+Eexp"
+
 // arguments is a well-formed command line for every verb that asks an appliance.
 var arguments = map[string]string{
-	"identity create":     "x --roles citizen --public-key " + strings.Repeat("A", 43) + "=",
-	"identity list":       "",
-	"identity me":         "",
-	"identity revoke":     "x --reason y",
-	"identity show":       "x",
-	"intent send":         "x",
-	"intent show":         "x",
-	"memory add":          "- --type NOTE",
-	"memory export":       "-",
-	"memory import":       "- --type NOTE",
-	"memory list":         "",
-	"memory remove":       "x",
-	"memory search":       "x",
-	"memory show":         "x",
-	"tcep balances":       "",
-	"tcep book":           "1.00 USD --source x --purpose y",
-	"tcep currencies":     "",
-	"tcep show":           "x",
-	"evidence append":     "x ok --data 1",
-	"evidence checkpoint": "",
-	"evidence export":     "x --out y",
-	"evidence key":        "",
-	"evidence list":       "",
-	"evidence proof":      "x",
-	"evidence show":       "x",
-	"guardian approve":    "x --reason y",
-	"guardian deny":       "x --reason y",
-	"guardian list":       "",
-	"guardian show":       "x",
-	"cluster invitations": "",
-	"cluster invite":      "",
-	"cluster promote":     "x",
-	"cluster remove":      "x",
-	"cluster status":      "",
-	"cluster transfer":    "",
-	"cluster withdraw":    "x",
-	"room act":            "x put y --position 1,2,3",
-	"room create":         "x --name y",
-	"room history":        "x",
-	"room list":           "",
-	"room show":           "x",
-	"status":              "",
-	"ready":               "",
-	"api":                 "GET /v1/status",
-	"demo":                "",
+	"identity create":          "x --roles citizen --public-key " + strings.Repeat("A", 43) + "=",
+	"identity list":            "",
+	"identity me":              "",
+	"identity revoke":          "x --reason y",
+	"identity show":            "x",
+	"intent send":              "x",
+	"intent show":              "x",
+	"memory add":               "- --type NOTE",
+	"memory export":            "-",
+	"memory import":            "- --type NOTE",
+	"memory list":              "",
+	"memory remove":            "x",
+	"memory search":            "x",
+	"memory show":              "x",
+	"tcep balances":            "",
+	"tcep book":                "1.00 USD --source x --purpose y",
+	"tcep currencies":          "",
+	"tcep show":                "x",
+	"evidence anchors add":     "-",
+	"evidence anchors list":    "",
+	"evidence anchors request": "x --out y",
+	"evidence append":          "x ok --data 1",
+	"evidence audit":           "--key " + verifier,
+	"evidence checkpoint":      "",
+	"evidence export":          "x --out y",
+	"evidence key":             "",
+	"evidence list":            "",
+	"evidence mirror":          "x --key " + verifier,
+	"evidence policy":          "",
+	"evidence proof":           "x",
+	"evidence rotate-key":      "",
+	"evidence show":            "x",
+	"evidence tail":            "--timeout 1s",
+	"evidence witness add":     verifier,
+	"evidence witness list":    "",
+	"evidence witness remove":  "x",
+	"guardian approve":         "x --reason y",
+	"guardian deny":            "x --reason y",
+	"guardian list":            "",
+	"guardian show":            "x",
+	"cluster invitations":      "",
+	"cluster invite":           "",
+	"cluster promote":          "x",
+	"cluster remove":           "x",
+	"cluster status":           "",
+	"cluster transfer":         "",
+	"cluster withdraw":         "x",
+	"security acknowledge":     "x",
+	"security alerts":          "",
+	"security blocks":          "",
+	"security lift":            "192.0.2.1",
+	"security policy":          "",
+	"subject approve":          "x",
+	"subject erase":            "x --reason y",
+	"subject list":             "",
+	"subject policy":           "",
+	"subject show":             "x",
+	"room act":                 "x put y --position 1,2,3",
+	"room create":              "x --name y",
+	"room history":             "x",
+	"room list":                "",
+	"room show":                "x",
+	"status":                   "",
+	"ready":                    "",
+	"api":                      "GET /v1/status",
+	"demo":                     "",
 }
 
 // offline are the verbs that ask nobody.
 var offline = map[string]string{
 	"evidence verify": "x --key y",
+	"witness cosign":  "x y",
+	"witness init":    "x y",
+	"witness show":    "x",
+	"witness trust":   "x y",
 	"context show":    "",
 	"version":         "",
 }
+
+// anyNumber are the verbs that take any number of files.
+var anyNumber = []string{"evidence anchors add", "witness cosign"}
 
 // verbs walks the command tree. A verb that neither table knows fails the test,
 // so that every new one is tried here.
@@ -137,6 +169,9 @@ func TestEveryVerbWithWrongInput(t *testing.T) {
 			"unknown flag":   {"--nonsense"},
 			"too many words": {"a", "b", "c", "d"},
 		} {
+			if name == "too many words" && slices.Contains(anyNumber, verb) {
+				continue
+			}
 			r := tamvctl(t, append(append([]string{"-o", "json"}, strings.Fields(verb)...), args...)...)
 			if f := errorOf(t, r); r.code != tap.Invalid.Traits().ExitCode || f.Code != codeUsage {
 				t.Errorf("%s, %s: exit code %d, %s", verb, name, r.code, f.Code)

@@ -204,7 +204,7 @@ func (a *app) cosignAll(w *witness.Folder, requests []carriedFile, out, qr strin
 			fmt.Fprintf(a.errOut, "%s: %s\n", r.name, oneLine(tap.AsError(err).Message))
 		}
 	}
-	if tap.AsError(first).StableCode() == codeSplitView {
+	if first != nil && tap.AsError(first).StableCode() == codeSplitView {
 		fmt.Fprintf(a.errOut, "*** %s ***\n", textSplitViewLoud.In(a.lang))
 	}
 	if len(answered) == 0 || out == "-" || qr == "-" {

@@ -221,7 +221,9 @@ type Cosigned struct {
 	Lines      []byte // the cosignatures, one line a key
 }
 
-// Cosign decides about a request, remembers, and only then signs. A refusal is a
+// Cosign decides about a request, remembers, and only then signs. A checkpoint that is
+// the one remembered is cosigned again wherever the request starts from: a courier may
+// have lost the answer. A refusal is a
 // [*bookpi.RefusedError], for a conflict inside a [*ConflictError].
 func (w *Folder) Cosign(request []byte, at time.Time) (Cosigned, error) {
 	parsed, err := bookpi.ParseAddCheckpointRequest(request)
@@ -233,6 +235,9 @@ func (w *Folder) Cosign(request []byte, at time.Time) (Cosigned, error) {
 		return Cosigned{}, err
 	}
 	next, err := bookpi.CheckAddCheckpoint(w.logs, have, request)
+	if errors.Is(err, bookpi.ErrStale) && parsed.Claimed == (bookpi.Checkpoint{Origin: have.Origin, Size: have.Size, Root: have.Root}) {
+		next, err = have, nil
+	}
 	if err != nil {
 		return Cosigned{}, w.keepConflict(err, have, parsed)
 	}

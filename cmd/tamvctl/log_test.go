@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"tamv.internal/tamv/store/bookpi"
+)
+
+// cut removes the last bytes of a file.
+func cut(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	raw := ts.ReadFile(args[0])
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(raw[:len(raw)-n]), 0o600))
+}
+
+// static serves a folder as any web server would.
+func static(ts *testscript.TestScript, _ bool, args []string) {
+	s := httptest.NewServer(http.FileServerFS(os.DirFS(ts.MkAbs(args[1]))))
+	ts.Defer(s.Close)
+	ts.Setenv(args[0], s.URL)
+}
+
+// spoil changes one bit of an entry and one of a tile.
+func spoil(ts *testscript.TestScript, _ bool, args []string) {
+	for _, below := range []string{"tile/entries", "tile/0"} {
+		done := false
+		err := filepath.WalkDir(filepath.Join(ts.MkAbs(args[0]), below), func(path string, e fs.DirEntry, err error) error {
+			if err != nil || e.IsDir() || done {
+				return err
+			}
+			raw, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			at := 10 // the first entry's time
+			if below == "tile/0" {
+				at = 3 * bookpi.HashSize // another's leaf
+			}
+			raw[at] ^= 1
+			done = true
+			return os.WriteFile(path, raw, 0o600)
+		})
+		ts.Check(err)
+	}
+}
+
+// later moves the remembered visit beyond what a ledger has.
+func later(ts *testscript.TestScript, _ bool, args []string) {
+	var v visitFile
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &v))
+	v.Size += 1000
+	raw, err := json.Marshal(v)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), raw, 0o600))
+}
+
+// fork writes fork-1.request and fork-2.request, two histories that one log signed,
+// and its key as fork.keys.
+func fork(ts *testscript.TestScript, _ bool, _ []string) {
+	keys, err := bookpi.GenerateKeys(rand.Reader, "fork.test/log")
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs("fork.keys"), []byte(keys.Verifiers()[0]+"\n"+keys.Verifiers()[1]+"\n"), 0o600))
+	for i, entry := range []string{"one", "other"} {
+		var tree bookpi.Tree
+		tree.Append(bookpi.LeafHash([]byte(entry)), nil)
+		note, err := keys.Sign(bookpi.Checkpoint{Origin: keys.Origin(), Size: 1, Root: tree.Root()}, time.Now())
+		ts.Check(err)
+		request := bookpi.AddCheckpointRequest{Checkpoint: note}.Encode()
+		ts.Check(os.WriteFile(ts.MkAbs("fork-"+strconv.Itoa(i+1)+".request"), request, 0o600))
+	}
+}
+
+func FuzzEvents(f *testing.F) {
+	for _, seed := range []string{
+		": following from 7\n\n", "id: 7\nevent: evidence\ndata: {\"position\":7}\n\n", ": heartbeat\nid: 9\n\n",
+		"data:a\ndata: b\r\n\r\n", "id: -1\n\n", "id: 18446744073709551615\n\n", "data", "\n\n\n", "data\n\n",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var whole, slow []event
+		for into, r := range map[*[]event]io.Reader{&whole: bytes.NewReader(raw), &slow: iotest.OneByteReader(bytes.NewReader(raw))} {
+			if err := readEvents(r, func(e event) error { *into = append(*into, e); return nil }); err == nil {
+				t.Error("the end of a stream is a break")
+			}
+		}
+		if len(whole) != len(slow) {
+			t.Errorf("%d events, or %d byte by byte", len(whole), len(slow))
+		}
+		for _, e := range whole {
+			if e.data == nil && !e.hasNext {
+				t.Error("an event of nothing")
+			}
+		}
+	})
+}
