@@ -16,8 +16,8 @@ func (s *Site) SetNext(build func() (string, error)) {
 
 // The versions that the two releases bring; see store.Version.
 const (
-	version     = 1
-	nextVersion = 2
+	version     = 2
+	nextVersion = 3
 )
 
 // twoReleases lets this release and the next run in one cluster: two members are
@@ -32,6 +32,9 @@ func twoReleases(ctx context.Context, t *Trial) error {
 	}
 	next, err := build()
 	if err != nil {
+		return err
+	}
+	if err := until(ctx, MaxRecovery, func() error { return t.atVersion(ctx, version) }); err != nil {
 		return err
 	}
 	members := t.Members()
