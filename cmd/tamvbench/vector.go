@@ -175,7 +175,7 @@ each as NAME.fbin, NAME.query.fbin (1,000 queries) and NAME.truth.ibin (the exac
 
   glove  real: the most frequent words; queries are words that the base lacks
   lift   semi-real: glove through a fixed random layer tanh(Wx+b), 1536 dimensions
-  large  all words, then mixtures of two of them with noise
+  large  synthetic: 50,000 words and mixtures of neighbouring ones with noise
 
 Without a network, carry the package here and name it with --archive.`,
 	}

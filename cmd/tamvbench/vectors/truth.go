@@ -32,14 +32,19 @@ func before(a, b near) int { return cmp.Or(cmp.Compare(b.score, a.score), cmp.Co
 // Truth finds the depth nearest rows of each query by comparing all, float32
 // against float32. The base is read once and never held as a whole.
 func Truth(base *Rows, queries [][]float32, metric vector.Metric, depth, threads int) ([][]int32, error) {
-	if depth = min(depth, base.N); len(queries) == 0 || len(queries[0]) != base.Dim {
+	if len(queries) == 0 || len(queries[0]) != base.Dim {
 		return nil, tap.E("bench.vector.truth", tap.Invalid, "queries must have the base's %d dimensions", base.Dim)
 	}
+	return nearest(base.Next, queries, metric, depth, threads)
+}
+
+// nearest is [Truth] of rows that next returns as [Rows.Next] does.
+func nearest(next func(limit int) ([][]float32, error), queries [][]float32, metric vector.Metric, depth, threads int) ([][]int32, error) {
 	best := make([][]near, len(queries)) // sorted, at most depth
 	share := (len(queries) + threads - 1) / threads
-	blockRows := max(1, blockBytes/(4*base.Dim))
+	blockRows := max(1, blockBytes/(4*len(queries[0])))
 	for first := int32(0); ; {
-		block, err := base.Next(blockRows)
+		block, err := next(blockRows)
 		if errors.Is(err, io.EOF) {
 			break
 		}
