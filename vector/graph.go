@@ -134,6 +134,11 @@ func (v *view) greedy(s *scratch, q *query, entry uint32, from, to int) uint32 {
 // level finds. It looks at deleted rows like at others.
 func (v *view) beam(s *scratch, q *query, entry uint32, level, ef int) {
 	s.visit()
+	v.spread(s, q, entry, level, ef)
+}
+
+// spread is beam for a walk that passes over the rows visited already.
+func (v *view) spread(s *scratch, q *query, entry uint32, level, ef int) {
 	visited, epoch := s.visited, s.epoch
 	s.rows = append(s.rows[:0], entry)
 	p := append(s.pool[:0], poolEntry(v.measure(s, q, s.rows)[0], entry))

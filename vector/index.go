@@ -20,6 +20,7 @@ type Index struct {
 
 	current atomic.Pointer[view] // what a search that begins now sees
 	scratch sync.Pool            // of *scratch
+	saving  sync.Mutex           // held by Save, before mu: snapshots are written one at a time
 
 	mu       sync.Mutex // held by the one writer; guards all below
 	arenas   arenas

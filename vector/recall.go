@@ -1,17 +1,23 @@
 package vector
 
 import (
-	"math/bits"
+	"math"
 	"slices"
 	"sync/atomic"
 )
 
 // effort translates a share of the true neighbours into a number of candidates.
 // It is measured on the index itself, because that number differs widely between
-// kinds of data and grows with the rows. The writer measures it each time the
-// number of vectors has doubled: queries are made of stored vectors, their true
+// kinds of data and grows with the rows. The writer measures it each time there
+// are half as many vectors again: queries are made of stored vectors, their true
 // neighbours found by a scan, and the rungs tried from below. Replicas make the
 // same queries and so measure the same.
+//
+// Every other query is a stored vector that the walk is blind to, as if it were
+// not stored: it lies where vectors lie. The others lie halfway between two stored
+// vectors, where few do. Those of users are somewhere between: with either kind
+// alone, one of the two sets of the benchmark got less than it asked for, or the
+// other twice the candidates it needed.
 type effort struct {
 	rows uint32             // vectors when it was measured; 0: never
 	hits [len(rungs)]uint32 // true neighbours found with each rung
@@ -25,17 +31,17 @@ const (
 	// unmeasured is what is assumed of an index too small to be measured.
 	unmeasured = 128
 	// measuredFrom is the number of vectors from which a walk can be quicker than
-	// a scan, measuredUntil the one from which scans for truth would hold the
-	// writer up; what was measured last is then extrapolated.
-	measuredFrom, measuredUntil = 4096, 1 << 20
-	// probes is the number of queries, nearest how many neighbours they want.
-	probes, nearest = 96, 10
-	// stray is how far a query lies from a stored vector on the way to another
-	// one. A query that is one of the vectors would be easier than real ones.
-	stray = 0.5
-	// caution is the part of the misses asked for that is aimed at: the queries
-	// above are not those of users.
-	caution = 0.85
+	// a scan.
+	measuredFrom = 4096
+	// mostProbes is the number of queries, nearest how many neighbours they want.
+	mostProbes, nearest = 256, 10
+	// probedBytes bounds what the scans for truth read, because the writer waits
+	// for them: a large index gets fewer queries, and one that would get fewer than
+	// leastProbes is not measured again.
+	probedBytes, leastProbes = 1 << 33, 64
+	// fewMisses is the share of misses, one in so many, below which no more rungs
+	// are tried.
+	fewMisses = 200
 )
 
 // ef returns the number of candidates for the share recall of the k nearest
@@ -49,14 +55,15 @@ func (e *effort) ef(recall float64, k, rows int) int {
 	}
 	ef := unmeasured
 	if e.rows > 0 {
-		misses := caution * (1 - recall) * float64(e.of)
-		i := slices.IndexFunc(e.hits[:], func(hits uint32) bool { return float64(e.of-hits) <= misses })
-		if i < 0 {
+		ef = e.climb((1 - recall) * float64(e.of))
+		// A doubling takes a quarter more: partly because there are more rows, more
+		// because those that come later are others.
+		for grown := e.rows; int(grown) < rows; grown += grown/4 + 1 {
+			ef += ef/13 + 1 // three steps of a quarter are about a doubling
+		}
+		if ef > MaxEF {
 			return 0
 		}
-		ef = int(rungs[i])
-		// Each doubling since takes about a tenth more.
-		ef += ef * max(0, bits.Len(uint(rows))-bits.Len32(e.rows)-1) / 10
 	}
 	if k > nearest {
 		ef += k - nearest + ef*min(k-nearest, 9*nearest)/(9*nearest) // fits k=100 on GloVe
@@ -64,45 +71,113 @@ func (e *effort) ef(recall float64, k, rows int) int {
 	return ef
 }
 
+// climb returns the number of candidates with which at most so many neighbours
+// are missed.
+func (e *effort) climb(misses float64) int {
+	// A measurement of m misses is off by the square root of m or so: the aim is
+	// the m for which m and its error are what is allowed.
+	root := math.Sqrt(misses+0.25) - 0.5
+	aim := float64(root * root)
+	missed := func(rung int) float64 { return float64(e.of - e.hits[rung]) }
+	i := 0
+	for ; missed(i) > aim; i++ {
+		if e.hits[i] == e.hits[len(rungs)-1] { // the last that was tried: misses fall faster than candidates grow
+			ratio := math.Sqrt(missed(i) / aim)
+			return int(min(2*MaxEF, float64(rungs[i])*ratio*math.Sqrt(ratio)))
+		}
+	}
+	if i == 0 {
+		return int(rungs[0])
+	}
+	low, high := float64(rungs[i-1]), float64(rungs[i])
+	share := (missed(i-1) - aim) / (missed(i-1) - missed(i))
+	return int(math.Ceil(low + float64(share*(high-low))))
+}
+
 // calibrate measures the effort anew if the index has grown enough.
 func (x *Index) calibrate() {
-	if x.top < 0 || x.live < measuredFrom || x.live > measuredUntil || x.live < 2*int(x.effort.rows) {
+	if x.top < 0 || x.live < measuredFrom || x.live < int(x.effort.rows)/2*3 {
 		return
 	}
 	v := x.view()
-	queries := make([][]float32, 0, probes)
-	for i := uint64(0); len(queries) < probes; i += 2 {
-		if q, err := x.prepare(v.between(v.anyRow(i), v.anyRow(i+1))); err == nil {
-			queries = append(queries, q)
-		}
+	row := v.shape.stride
+	if v.cfg.Tier == Bits {
+		row = 4 * v.shape.dim
 	}
-	truth := make([]float32, probes) // the score of the last true neighbour
-	x.parallel(v, probes, func(s *scratch, i int) {
-		s.query.ask(v, queries[i])
+	most := min(mostProbes, probedBytes/(v.rows*row))
+	if most < leastProbes {
+		return
+	}
+	probes := x.makeProbes(v, most)
+	if len(probes) == 0 {
+		return
+	}
+	truth := make([]float32, len(probes)) // the score of the last true neighbour
+	x.parallel(v, len(probes), func(s *scratch, i int) {
+		s.query.ask(v, probes[i].vector)
 		m := matcher{view: v, all: true}
-		v.scan(s, &m, nearest)
-		truth[i] = s.best[0].score
+		v.scan(s, &m, nearest+1)
+		s.best.sort(v)
+		s.best = slices.DeleteFunc(s.best, func(b scored) bool { return b.row == probes[i].self })
+		truth[i] = s.best[nearest-1].score
 	})
-	e := effort{rows: uint32(x.live), of: probes * nearest}
+	e := effort{rows: uint32(x.live), of: uint32(len(probes)) * nearest}
 	for rung, ef := range rungs {
-		if rung > 0 && e.hits[rung-1] == e.of {
-			e.hits[rung] = e.of
+		if rung > 0 && fewMisses*(e.of-e.hits[rung-1]) <= e.of {
+			e.hits[rung] = e.hits[rung-1]
 			continue
 		}
-		x.parallel(v, probes, func(s *scratch, i int) {
-			s.query.ask(v, queries[i])
-			m := matcher{view: v, all: true}
-			v.beam(s, &s.query, v.greedy(s, &s.query, v.entry, v.top, 0), 0, int(ef))
-			v.gather(s, &m, int(ef))
-			v.rerank(s, nearest, int(ef))
-			for _, b := range s.best {
-				if b.score >= truth[i] {
-					atomic.AddUint32(&e.hits[rung], 1)
-				}
-			}
+		x.parallel(v, len(probes), func(s *scratch, i int) {
+			atomic.AddUint32(&e.hits[rung], v.try(s, &probes[i], truth[i], int(ef)))
 		})
 	}
 	x.effort = e
+}
+
+// probe is a query for measuring the effort.
+type probe struct {
+	vector []float32
+	self   uint32 // the row that it is and must not find, or NoRow
+}
+
+// makeProbes makes at most so many queries, the same for the same index.
+func (x *Index) makeProbes(v *view, most int) []probe {
+	probes := make([]probe, 0, most)
+	for i := uint64(0); len(probes) < most && i < 8*uint64(most); i++ {
+		row := v.anyRow(2 * i)
+		p := probe{vector: v.restore(row), self: row}
+		if i%2 == 0 {
+			p = probe{vector: v.between(row, v.anyRow(2*i+1)), self: NoRow}
+		} else if _, twins := v.twin(row); twins || v.isTwin(row) || v.levels(row) > 0 {
+			continue // others are found through it, so the walk cannot do without
+		}
+		var err error
+		if p.vector, err = x.prepare(p.vector); err == nil {
+			probes = append(probes, p)
+		}
+	}
+	return probes
+}
+
+// try returns how many of a probe's true neighbours a walk with ef candidates
+// finds.
+func (v *view) try(s *scratch, p *probe, truth float32, ef int) (found uint32) {
+	s.query.ask(v, p.vector)
+	entry := v.greedy(s, &s.query, v.entry, v.top, 0)
+	s.visit()
+	if p.self != NoRow {
+		s.visited[p.self] = s.epoch
+	}
+	v.spread(s, &s.query, entry, 0, ef)
+	m := matcher{view: v, all: true}
+	v.gather(s, &m, ef)
+	v.rerank(s, nearest, ef)
+	for _, b := range s.best {
+		if b.score >= truth {
+			found++
+		}
+	}
+	return found
 }
 
 // anyRow returns a living row, the same for the same i.
@@ -114,11 +189,11 @@ func (v *view) anyRow(i uint64) uint32 {
 	return row
 }
 
-// between returns the vector a little on the way from row a to row b.
+// between returns the vector halfway from row a to row b.
 func (v *view) between(a, b uint32) []float32 {
 	from, to := v.restore(a), v.restore(b)
 	for i := range from {
-		from[i] += float32(stray * float32(to[i]-from[i]))
+		from[i] += float32(0.5 * float32(to[i]-from[i]))
 	}
 	return from
 }

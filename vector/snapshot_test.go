@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
 )
@@ -165,7 +166,8 @@ func TestDamagedSnapshot(t *testing.T) {
 			t.Fatalf("byte %d does not matter: %v", at, err)
 		default:
 			got, want := y.segments(), x.segments()
-			if !slices.EqualFunc(got[:], want[:], bytes.Equal) {
+			same := func(a, b content) bool { return bytes.Equal(slices.Concat(a...), slices.Concat(b...)) }
+			if !slices.EqualFunc(got[:], want[:], same) {
 				t.Fatalf("byte %d is not covered and matters", at)
 			}
 			y.Close()
@@ -277,6 +279,63 @@ func TestCrashWhileSavingLeavesTheOldSnapshot(t *testing.T) {
 	}
 	if _, err := x.Save(blocked); err == nil {
 		t.Error("a snapshot replaced a directory")
+	}
+}
+
+// What is written while a snapshot is being saved does not show in it, though
+// slots that were free are used again.
+func TestSaveShowsOneMoment(t *testing.T) {
+	for _, cfg := range []Config{{Dim: 12, Range: 1}, {Dim: 12, Metric: L2, Tier: Codes}, {Dim: 120, Tier: Bits}} {
+		cfg = sparse(cfg)
+		all := clustered(91, 500, cfg.Dim, 9)
+		x := build(t, cfg, all[:400])
+		for i := 0; i < 400; i += 3 {
+			x.Delete(fmt.Sprintf("doc-%06d", i))
+		}
+		if err := x.Consolidate(); err != nil {
+			t.Fatal(err)
+		}
+		if s := x.Stats(); s.Free != 134 {
+			t.Fatalf("%d free slots", s.Free)
+		}
+		want := save(t, x, t.TempDir())
+
+		im, err := x.capture()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := x.AddBatch(items(350, all[350:])); err != nil { // updates, slots used again
+			t.Fatal(err)
+		}
+		x.Delete("doc-000001")
+		consolidated := make(chan error)
+		before := x.current.Load()
+		go func() { consolidated <- x.Consolidate() }()
+		for x.current.Load() == before { // until it waits for the snapshot
+			runtime.Gosched()
+		}
+		dir := t.TempDir()
+		got, err := im.save(dir)
+		if err != nil || got != want {
+			t.Errorf("%v: digest %x, want %x, %v", cfg.Tier, got, want, err)
+		}
+		select {
+		case <-consolidated:
+			t.Error("Consolidate did not wait")
+		default:
+		}
+		im.view.release()
+		if err := <-consolidated; err != nil {
+			t.Fatal(err)
+		}
+		y := open(t, dir, cfg)
+		if y.Len() != 266 || y.Stats().Free != 134 {
+			t.Errorf("%+v", y.Stats())
+		}
+		checkGraph(t, y)
+		if x.Len() != 266-33+150-1 {
+			t.Errorf("%d vectors in the index that went on", x.Len())
+		}
 	}
 }
 
