@@ -35,6 +35,7 @@ type demoReport struct {
 	Money    moneyStep    `json:"money"`
 	Rooms    roomsStep    `json:"rooms"`
 	Evidence evidenceStep `json:"evidence"`
+	Witness  witnessStep  `json:"witness"`
 	Refusals refusalsStep `json:"refusals"`
 	Failover failoverStep `json:"failover,omitzero"` // of a site of several nodes
 
@@ -60,7 +61,7 @@ func (o *outcome) say(text tap.Text, args ...any) {
 	o.lines = append(o.lines, fmt.Sprintf(text.In(o.lang), args...))
 }
 
-// step is one of them: seven, and an eighth where there are several nodes.
+// step is one of them: eight, and a ninth where there are several nodes.
 type step struct {
 	title   tap.Text
 	figures interface{ base() *outcome }
@@ -76,6 +77,7 @@ func (d *demo) steps() []step {
 		{textStepMoney, &r.Money, d.money},
 		{textStepRooms, &r.Rooms, d.rooms},
 		{textStepEvidence, &r.Evidence, d.evidence},
+		{textStepWitness, &r.Witness, d.witness},
 		{textStepRefusals, &r.Refusals, d.refusals},
 	}
 	if d.nodes > 1 {

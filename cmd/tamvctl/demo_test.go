@@ -35,7 +35,7 @@ func TestDemo(t *testing.T) {
 		if err := json.Unmarshal([]byte(r.out), &steps); err != nil {
 			t.Fatal(err)
 		}
-		for _, key := range []string{"memory", "intent", "guardian", "money", "rooms", "evidence", "refusals", "ok"} {
+		for _, key := range []string{"memory", "intent", "guardian", "money", "rooms", "evidence", "witness", "refusals", "ok"} {
 			if steps[key] == nil {
 				t.Errorf("the report lacks %q", key)
 			}
@@ -45,7 +45,7 @@ func TestDemo(t *testing.T) {
 
 func checkReport(t *testing.T, r *demoReport) {
 	t.Helper()
-	if !r.OK || !r.Memory.OK || !r.Intent.OK || !r.Guardian.OK || !r.Money.OK || !r.Rooms.OK || !r.Evidence.OK || !r.Refusals.OK {
+	if !r.OK || !r.Memory.OK || !r.Intent.OK || !r.Guardian.OK || !r.Money.OK || !r.Rooms.OK || !r.Evidence.OK || !r.Witness.OK || !r.Refusals.OK {
 		t.Errorf("a step failed: %+v", r)
 	}
 	if r.Memory.Passages["en"] < 270 || r.Memory.Passages["en"] != r.Memory.Passages["es"] || len(r.Memory.Topics["es"]) != 9 {
@@ -65,6 +65,9 @@ func checkReport(t *testing.T, r *demoReport) {
 			t.Errorf("bundle: %+v", b)
 		}
 	}
+	if w := r.Witness; w.Cosigners != 2 || w.Size == 0 || w.Entries < w.Size || w.Payloads == 0 || w.Witness == "" {
+		t.Errorf("witness: %+v", w)
+	}
 	if r.TookMs > 20_000 {
 		t.Errorf("it took %.0f ms", r.TookMs)
 	}
@@ -75,7 +78,7 @@ func TestDemoForAPerson(t *testing.T) {
 	if r.code != 0 {
 		t.Fatalf("exit code %d\n%s%s", r.code, r.out, r.errOut)
 	}
-	for _, part := range []string{"1/7  Memory", "7/7  Refusals", " ok ", "exactly 75/25", "verification names entry", "All of it worked"} {
+	for _, part := range []string{"1/8  Memory", "8/8  Refusals", " ok ", "exactly 75/25", "verification names entry", "All of it worked"} {
 		if !strings.Contains(r.out, part) {
 			t.Errorf("no %q in\n%s", part, r.out)
 		}
@@ -173,7 +176,7 @@ func TestDemoReportsEveryFailure(t *testing.T) {
 		t.Errorf("%+v", report)
 	}
 	r = tamvctl(t, "demo", "--context", file)
-	if strings.Count(r.out, "FAILED") != 7 || !strings.Contains(r.out, "Something failed") {
+	if strings.Count(r.out, "FAILED") != 8 || !strings.Contains(r.out, "Something failed") {
 		t.Errorf("%s", r.out)
 	}
 }

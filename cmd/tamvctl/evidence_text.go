@@ -39,6 +39,7 @@ var (
 	textFlagMirrorFrom     = tap.Text{EN: "copy from this URL or folder; the context's appliance when absent", ES: "copia desde esta URL o carpeta; del sistema del contexto si falta"}
 	textFlagMirrorPayloads = tap.Text{EN: "take the payloads too", ES: "copia también los contenidos"}
 	textFlagHistory        = tap.Text{EN: "print the signed history of the keys instead", ES: "muestra en su lugar el historial firmado de las claves"}
+	textFlagKeyHistory     = tap.Text{EN: "key history of the log: believe every key that --key vouches for", ES: "historial de claves del registro: cree en cada clave que --key avala"}
 	textFlagCosigned       = tap.Text{EN: "only with a checkpoint that enough witnesses cosigned", ES: "solo con un punto de control que cofirmaron testigos suficientes"}
 	textFlagOpen           = tap.Text{EN: "disclose the keys of the sealed payloads in the bundle", ES: "revela las claves de los contenidos sellados del paquete"}
 	textFlagTailAfter      = tap.Text{EN: "begin behind this position; with what comes next when absent", ES: "empieza detrás de esta posición; con lo que venga si falta"}

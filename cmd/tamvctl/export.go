@@ -235,6 +235,9 @@ func (x *lineExport) run(ctx context.Context) error {
 			if err == io.EOF && len(line) == 0 {
 				return progress, nil
 			}
+			if err == bufio.ErrTooLong {
+				return progress, tap.E("tamvctl.export", tap.Internal, "a line is longer than %d bytes", maxEntryLine).WithCode(client.CodeReply)
+			}
 			if err != nil {
 				return progress, streamError(err)
 			}

@@ -1,18 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/json"
-	"io"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
-	"testing"
-	"testing/iotest"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -83,29 +79,4 @@ func fork(ts *testscript.TestScript, _ bool, _ []string) {
 		request := bookpi.AddCheckpointRequest{Checkpoint: note}.Encode()
 		ts.Check(os.WriteFile(ts.MkAbs("fork-"+strconv.Itoa(i+1)+".request"), request, 0o600))
 	}
-}
-
-func FuzzEvents(f *testing.F) {
-	for _, seed := range []string{
-		": following from 7\n\n", "id: 7\nevent: evidence\ndata: {\"position\":7}\n\n", ": heartbeat\nid: 9\n\n",
-		"data:a\ndata: b\r\n\r\n", "id: -1\n\n", "id: 18446744073709551615\n\n", "data", "\n\n\n", "data\n\n",
-	} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		var whole, slow []event
-		for into, r := range map[*[]event]io.Reader{&whole: bytes.NewReader(raw), &slow: iotest.OneByteReader(bytes.NewReader(raw))} {
-			if err := readEvents(r, func(e event) error { *into = append(*into, e); return nil }); err == nil {
-				t.Error("the end of a stream is a break")
-			}
-		}
-		if len(whole) != len(slow) {
-			t.Errorf("%d events, or %d byte by byte", len(whole), len(slow))
-		}
-		for _, e := range whole {
-			if e.data == nil && !e.hasNext {
-				t.Error("an event of nothing")
-			}
-		}
-	})
 }

@@ -100,13 +100,19 @@ func awaitHistory() bool {
 //
 // A file pixel.png is there; $OTHERKEY is the key of another log; $CONTEXT is the operator's context, which $TAMV_CONTEXT names too,
 // and $ADDRESS the appliance's address.
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { scripts(t, "testdata") }
+
+// TestRotation is apart from the others, to which the log's keys must stay what they
+// were.
+func TestRotation(t *testing.T) { scripts(t, "testdata/rotation") }
+
+func scripts(t *testing.T, folder string) {
 	c, err := client.Load(contextFile)
 	if err != nil {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata",
+		Dir: folder,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("TAMV_CONTEXT", contextFile)
 			e.Setenv("CONTEXT", contextFile)

@@ -59,7 +59,7 @@ var (
 	textStatus      = tap.Text{EN: "Show the state of the node.", ES: "Muestra el estado del nodo."}
 	textReadyShort  = tap.Text{EN: "Show whether the node is ready, and what is missing.", ES: "Muestra si el nodo está listo, y qué falta."}
 	textAPI         = tap.Text{EN: "Sign and send any request.", ES: "Firma y envía cualquier solicitud."}
-	textDemo        = tap.Text{EN: "Show the whole appliance at work, in seven steps.", ES: "Muestra todo el sistema en marcha, en siete pasos."}
+	textDemo        = tap.Text{EN: "Show the whole appliance at work, in eight steps.", ES: "Muestra todo el sistema en marcha, en ocho pasos."}
 	textContext     = tap.Text{EN: "Look at the context: which appliance, and as whom.", ES: "Consulta el contexto: qué sistema, y como quién."}
 	textContextShow = tap.Text{EN: "Show the context, and check its files.", ES: "Muestra el contexto y comprueba sus archivos."}
 	textVersion     = tap.Text{EN: "Print the release.", ES: "Muestra la versión."}

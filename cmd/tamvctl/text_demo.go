@@ -10,6 +10,7 @@ var (
 	textStepMoney    = tap.Text{EN: "Money", ES: "Dinero"}
 	textStepRooms    = tap.Text{EN: "Rooms", ES: "Salas"}
 	textStepEvidence = tap.Text{EN: "Evidence", ES: "Evidencia"}
+	textStepWitness  = tap.Text{EN: "Witness", ES: "Testigo"}
 	textStepRefusals = tap.Text{EN: "Refusals", ES: "Rechazos"}
 	textStepFailover = tap.Text{EN: "Failover", ES: "Relevo"}
 
@@ -44,6 +45,11 @@ var (
 	textOneVerified   = tap.Text{EN: "The intent's entry, a file of %d bytes, verifies offline in %.1f ms against a ledger of %d with root %s.", ES: "La entrada de la intención, un archivo de %d bytes, se verifica sin conexión en %.1f ms contra un registro de %d con raíz %s."}
 	textRangeVerified = tap.Text{EN: "%d entries in a row, a file of %d bytes, verify offline in %.1f ms.", ES: "%d entradas seguidas, un archivo de %d bytes, se verifican sin conexión en %.1f ms."}
 	textFlipped       = tap.Text{EN: "  With byte %d changed, verification names entry %d (%s).", ES: "  Con el byte %d cambiado, la verificación nombra la entrada %d (%s)."}
+
+	textCarried       = tap.Text{EN: "A witness without a network got a file of %d bytes, gave one of %d back, and vouches for %d entries.", ES: "Un testigo sin red recibió un archivo de %d bytes, devolvió otro de %d y responde por %d entradas."}
+	textPolicyHolds   = tap.Text{EN: "The intent's entry verifies offline in %.1f ms against a policy that asks for %d cosignatures (quorum %s).", ES: "La entrada de la intención se verifica sin conexión en %.1f ms con una política que pide %d cofirmas (quórum %s)."}
+	textPolicyRefuses = tap.Text{EN: "  With the site's own signature alone, the policy refuses it.", ES: "  Con la sola firma del sitio, la política la rechaza."}
+	textAudited       = tap.Text{EN: "An auditor walked the whole ledger: %d entries, %d payloads and %d checkpoints hold (%.0f ms).", ES: "Un auditor recorrió el registro entero: %d entradas, %d contenidos y %d puntos de control se cumplen (%.0f ms)."}
 
 	textAttempt       = tap.Text{EN: "%-16s refused: %d %s; ledger entry %d, %s", ES: "%-16s rechazada: %d %s; entrada %d del registro, %s"}
 	textAttemptsFound = tap.Text{EN: "All %d attempts were in the ledger after %.0f ms.", ES: "Los %d intentos estaban en el registro tras %.0f ms."}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -12,7 +13,7 @@ import (
 )
 
 // trustFlags say whose checkpoints to believe.
-type trustFlags struct{ key, policy string }
+type trustFlags struct{ key, policy, history string }
 
 // flags adds the two flags, of which a verb takes exactly one.
 func (f *trustFlags) flags(a *app, c *cobra.Command) {
@@ -46,7 +47,38 @@ func (a *app) policyOf(f trustFlags) (bookpi.Policy, error) {
 	if err != nil {
 		return bookpi.Policy{}, err
 	}
-	return keyPolicy(text)
+	p, err := keyPolicy(text)
+	if err != nil || f.history == "" {
+		return p, err
+	}
+	return a.followed(p, f.history)
+}
+
+// followed trusts every key that a log ever had, if one that is trusted vouches for
+// them.
+func (a *app) followed(p bookpi.Policy, file string) (bookpi.Policy, error) {
+	raw, err := a.readFile(file)
+	if err != nil {
+		return p, err
+	}
+	if _, err := bookpi.ParseKeyHistory(raw); err != nil {
+		return p, badInput("%s: %v", file, err)
+	}
+	var known []bookpi.VerifierKey
+	for _, l := range p.Logs {
+		known = append(known, l.Key)
+	}
+	keys, err := logKeysIn(raw, known)
+	if err != nil {
+		return p, err
+	}
+	p.Logs = nil
+	for _, k := range keys {
+		if !slices.ContainsFunc(p.Logs, func(l bookpi.PolicyLog) bool { return l.Key == k }) { // one of two may stay
+			p.Logs = append(p.Logs, bookpi.PolicyLog{Key: k})
+		}
+	}
+	return p, nil
 }
 
 // keyPolicy trusts one key of a log, or several, one a line, and asks for no witnesses.

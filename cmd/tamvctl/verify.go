@@ -114,6 +114,8 @@ func (a *app) evidenceVerify() *cobra.Command {
 		return a.printValue(v, func(t *table) { v.draw(t, payloads) })
 	})
 	trust.flags(a, c)
+	c.Flags().StringVar(&trust.history, "history", "", textFlagKeyHistory.In(a.lang))
+	c.MarkFlagsMutuallyExclusive("history", "policy")
 	c.Flags().BoolVar(&payloads, "payload", false, textFlagPayload.In(a.lang))
 	c.Flags().StringVar(&entry, "entry", "", textFlagEntryFile.In(a.lang))
 	c.Flags().StringVar(&record, "record", "", textFlagRecord.In(a.lang))
