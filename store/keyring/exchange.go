@@ -50,8 +50,9 @@ type Exchange struct {
 	absent absences
 
 	mu    sync.Mutex
-	ended bool           // guarded by mu: Run returned
-	work  sync.WaitGroup // what may outlive its caller; Add under mu while not ended
+	ended bool                     // guarded by mu: Run returned
+	work  sync.WaitGroup           // what may outlive its caller; Add under mu while not ended
+	tells map[string]chan struct{} // guarded by mu; a place for each connection on which a member is sent a secret
 }
 
 // NewExchange makes an exchange. It serves and asks nobody by itself; see Serve and Run.
@@ -62,7 +63,7 @@ func NewExchange(c ExchangeConfig) *Exchange {
 	if c.Changed == nil {
 		c.Changed = func() <-chan struct{} { return nil }
 	}
-	return &Exchange{config: c, ring: c.Ring, log: c.Logger, served: make(chan struct{}, maxServed)}
+	return &Exchange{config: c, ring: c.Ring, log: c.Logger, served: make(chan struct{}, maxServed), tells: map[string]chan struct{}{}}
 }
 
 // start runs f, which Run waits for at its end; after that it runs nothing any more and
@@ -158,8 +159,26 @@ func errQuorum(message string, answered, needed int) error {
 		WithCode("keyring_quorum").WithDetail("answered", answered).WithDetail("needed", needed)
 }
 
-// put stores one secret, as the body of its frame, at one member.
+// told is the places of a member.
+func (e *Exchange) told(member string) chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.tells[member] == nil {
+		e.tells[member] = make(chan struct{}, maxTold)
+	}
+	return e.tells[member]
+}
+
+// put stores one secret, as the body of its frame, at one member. It waits for a place,
+// because the member turns away what is beyond its own.
 func (e *Exchange) put(ctx context.Context, member string, body []byte) error {
+	places := e.told(member)
+	select {
+	case places <- struct{}{}:
+		defer func() { <-places }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	conn, err := e.config.Dial(ctx, member)
 	if err != nil {
 		return err

@@ -52,6 +52,9 @@ type Ring struct {
 	disk  sync.Mutex         // one change of the files at a time; taken before mu
 	files map[Kind]*slotFile // guarded by disk
 
+	putsMu sync.Mutex // taken after disk, or alone
+	puts   []*putting // guarded by putsMu; waiting for disk
+
 	mu       sync.RWMutex // guards what follows up to the blank line
 	secrets  map[ID]held
 	order    []ID // of secrets, ascending
@@ -169,54 +172,85 @@ func (r *Ring) Put(secrets ...Secret) error {
 			return tap.E("keyring.put", tap.Invalid, "a secret that is none")
 		}
 	}
+	p := &putting{secrets: secrets}
+	r.putsMu.Lock()
+	r.puts = append(r.puts, p)
+	r.putsMu.Unlock()
 	r.disk.Lock()
 	defer r.disk.Unlock()
-	var overtaken error
+	if !p.done {
+		r.putsMu.Lock()
+		waiting := r.puts
+		r.puts = nil
+		r.putsMu.Unlock()
+		r.putAll(waiting)
+	}
+	return p.err
+}
+
+// putting is a Put that waits for the disk. Whoever gets it first stores the secrets of
+// all, so that many that come at once wait for one write and not for each other's.
+type putting struct {
+	secrets []Secret
+	done    bool // guarded by disk, as err
+	err     error
+}
+
+// putAll stores what waits, together if the disk takes it; disk is held.
+func (r *Ring) putAll(waiting []*putting) {
+	var all []Secret
+	for _, p := range waiting {
+		all = append(all, p.secrets...)
+	}
+	err := r.putOnDisk(all)
+	for _, p := range waiting {
+		if p.done, p.err = true, err; err != nil && len(waiting) > 1 {
+			p.err = r.putOnDisk(p.secrets) // there may be room for this one
+		}
+		if p.err == nil && slices.ContainsFunc(p.secrets, func(s Secret) bool { return !r.Has(s.ID()) }) {
+			p.err = errOver()
+		}
+	}
+}
+
+// putOnDisk stores all that are not there and may be; disk is held.
+func (r *Ring) putOnDisk(secrets []Secret) error {
 	for _, kind := range []Kind{SubjectKey, LogKeys} {
-		fresh, over, err := r.missing(kind, secrets)
+		fresh, err := r.missing(kind, secrets)
 		if err != nil {
 			return err
-		}
-		if over {
-			overtaken = errOver()
 		}
 		if len(fresh) == 0 {
 			continue
 		}
 		slots, err := r.files[kind].write(fresh)
-		over = r.take(kind, fresh, slots, err == nil)
+		r.take(kind, fresh, slots, err == nil)
 		if err != nil {
 			return err
 		}
-		if over {
-			overtaken = errOver()
-		}
 	}
-	return overtaken
+	return nil
 }
 
 // missing are those secrets of a kind that the ring does not have and may.
-func (r *Ring) missing(kind Kind, secrets []Secret) (fresh []Secret, over bool, err error) {
+func (r *Ring) missing(kind Kind, secrets []Secret) (fresh []Secret, err error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if r.closed {
-		return nil, false, tap.E("keyring.put", tap.Unavailable, "the keyring is closed")
+		return nil, tap.E("keyring.put", tap.Unavailable, "the keyring is closed")
 	}
 	chosen := map[ID]bool{}
 	for _, s := range secrets {
 		id := s.ID()
 		_, known := r.secrets[id]
-		switch {
-		case s.Kind != kind || known || chosen[id]:
-		case r.isOver(s):
-			over = true
-		default:
-			chosen[id] = true
-			s.Value = bytes.Clone(s.Value)
-			fresh = append(fresh, s)
+		if s.Kind != kind || known || chosen[id] || r.isOver(s) {
+			continue
 		}
+		chosen[id] = true
+		s.Value = bytes.Clone(s.Value)
+		fresh = append(fresh, s)
 	}
-	return fresh, over, nil
+	return fresh, nil
 }
 
 // isOver says whether a secret may not be kept any more; mu is held.
@@ -226,13 +260,12 @@ func (r *Ring) isOver(s Secret) bool {
 
 // take takes over what was written. A subject may have been erased meanwhile: then its
 // key is forgotten at once.
-func (r *Ring) take(kind Kind, secrets []Secret, slots []uint64, written bool) (over bool) {
+func (r *Ring) take(kind Kind, secrets []Secret, slots []uint64, written bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i, slot := range slots {
 		at := place{kind, slot}
 		if !written || r.isOver(secrets[i]) {
-			over = true
 			r.wiping = append(r.wiping, at)
 			continue
 		}
@@ -243,7 +276,6 @@ func (r *Ring) take(kind Kind, secrets []Secret, slots []uint64, written bool) (
 		r.order = slices.Insert(r.order, n, id)
 	}
 	r.wakeWiper()
-	return over
 }
 
 // Advance makes a subject's generations below the given one be over: their keys are

@@ -13,7 +13,8 @@ const (
 	// idleTimeout is how long a connection may wait for its next request.
 	idleTimeout = 10 * time.Second
 	// maxServed bounds the connections that are served at a time; one more is closed.
-	maxServed = 64
+	// maxTold is how many of them another member uses to store secrets here.
+	maxServed, maxTold = 256, 32
 )
 
 // Serve answers what another member asks on a connection, and closes it. Whoever calls
