@@ -19,11 +19,14 @@ const (
 	breakerSuccesses = 3                // consecutive successes that close it
 )
 
-// Guard runs calls to one pod within its budget and behind its breaker.
+// Guard runs calls to one pod within its budget and behind its breaker. Calls
+// without a principal have a breaker of their own: a stranger who finds a request
+// that fails cannot keep those who are admitted from the pod.
 type Guard struct {
-	name    string
-	budget  time.Duration
-	breaker *gobreaker.CircuitBreaker[any]
+	name      string
+	budget    time.Duration
+	admitted  *gobreaker.CircuitBreaker[any]
+	strangers *gobreaker.CircuitBreaker[any]
 }
 
 // NewGuard makes the guard of the pod with this manifest.
@@ -32,14 +35,26 @@ func NewGuard(m Manifest) *Guard {
 	if budget == 0 {
 		budget = DefaultBudget
 	}
-	return &Guard{m.Name, budget, gobreaker.NewCircuitBreaker[any](gobreaker.Settings{
-		Name:         m.Name,
+	return &Guard{m.Name, budget, newBreaker(m.Name), newBreaker(m.Name)}
+}
+
+func newBreaker(name string) *gobreaker.CircuitBreaker[any] {
+	return gobreaker.NewCircuitBreaker[any](gobreaker.Settings{
+		Name:         name,
 		MaxRequests:  breakerSuccesses,
 		Timeout:      breakerCooldown,
 		ReadyToTrip:  func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= breakerFailures },
 		IsSuccessful: func(err error) bool { return err == nil || !podsFault(err) },
 		IsExcluded:   func(err error) bool { return errors.Is(err, errCallerLeft) },
-	})}
+	})
+}
+
+// breaker is the one that a call is behind.
+func (g *Guard) breaker(c *Call) *gobreaker.CircuitBreaker[any] {
+	if c.Principal == nil {
+		return g.strangers
+	}
+	return g.admitted
 }
 
 // podsFault says whether an error means that the pod is ill. A refusal or a
@@ -63,14 +78,16 @@ var (
 	errCallerLeft = errors.New("the caller did not wait")
 )
 
-// Open says whether the breaker refuses calls now.
-func (g *Guard) Open() bool { return g.breaker.State() == gobreaker.StateOpen }
+// Open says whether a breaker refuses calls now.
+func (g *Guard) Open() bool {
+	return g.admitted.State() == gobreaker.StateOpen || g.strangers.State() == gobreaker.StateOpen
+}
 
 // guarded runs fn within the guard's budget and behind its breaker. A pod that
 // does not return in time is abandoned: its result is dropped, the caller gets
 // Timeout.
-func guarded[T any](ctx context.Context, g *Guard, fn func(context.Context) (T, error)) (T, error) {
-	return behind(g, func() (zero T, _ error) {
+func guarded[T any](ctx context.Context, g *Guard, c *Call, fn func(context.Context) (T, error)) (T, error) {
+	return behind(g, c, func() (zero T, _ error) {
 		ctx, cancel := context.WithTimeoutCause(ctx, g.budget, errBudget)
 		defer cancel()
 		type answer struct {
@@ -106,8 +123,8 @@ func contained[T any](g *Guard, fn func() (T, error)) (value T, err error) {
 }
 
 // behind runs fn unless the breaker is open, and tells the breaker how it went.
-func behind[T any](g *Guard, fn func() (T, error)) (value T, err error) {
-	_, err = g.breaker.Execute(func() (any, error) {
+func behind[T any](g *Guard, c *Call, fn func() (T, error)) (value T, err error) {
+	_, err = g.breaker(c).Execute(func() (any, error) {
 		var err error
 		value, err = fn()
 		return nil, err
@@ -133,17 +150,17 @@ func (g *Guard) interrupted(ctx context.Context) error {
 
 // Run calls a route of the guarded pod.
 func (g *Guard) Run(ctx context.Context, run Func, c *Call) (*Result, error) {
-	return guarded(ctx, g, func(ctx context.Context) (*Result, error) { return run(ctx, c) })
+	return guarded(ctx, g, c, func(ctx context.Context) (*Result, error) { return run(ctx, c) })
 }
 
 // RunBrief calls a brief route of the guarded pod, on the caller's goroutine.
 func (g *Guard) RunBrief(ctx context.Context, run Func, c *Call) (*Result, error) {
-	return behind(g, func() (*Result, error) {
+	return behind(g, c, func() (*Result, error) {
 		return contained(g, func() (*Result, error) { return run(ctx, c) })
 	})
 }
 
 // RunIntent calls the guarded pod's part of an intent.
 func (g *Guard) RunIntent(ctx context.Context, run IntentFunc, c *Call, in *Intent) (*Part, error) {
-	return guarded(ctx, g, func(ctx context.Context) (*Part, error) { return run(ctx, c, in) })
+	return guarded(ctx, g, c, func(ctx context.Context) (*Part, error) { return run(ctx, c, in) })
 }

@@ -278,3 +278,21 @@ func TestPassingConditionsDoNotOpenTheBreaker(t *testing.T) {
 		t.Error("the breaker is open")
 	}
 }
+
+// A stranger's failures, of whatever kind, are no reason to turn anybody else away.
+func TestStrangersHaveABreakerOfTheirOwn(t *testing.T) {
+	g := guardOf(0)
+	known := &Call{Principal: &tap.Principal{Tenant: "main", Identity: "ana"}}
+	for range breakerFailures {
+		_, _ = g.Run(t.Context(), answering(errIll), &Call{})
+	}
+	if _, err := g.Run(t.Context(), answering(nil), &Call{}); codeOf(err) != "breaker_open" || !g.Open() {
+		t.Errorf("a stranger: %v, open %t", err, g.Open())
+	}
+	if _, err := g.Run(t.Context(), answering(nil), known); err != nil {
+		t.Errorf("somebody who is admitted: %v", err)
+	}
+	if _, err := g.RunBrief(t.Context(), answering(nil), known); err != nil {
+		t.Errorf("somebody who is admitted: %v", err)
+	}
+}
