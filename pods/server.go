@@ -307,15 +307,29 @@ func (s *Server) render(r *Result, a *Admission) (*tap.Response, error) {
 	return response, nil
 }
 
-// whileAdmitted ends a stream at the first flush that finds its caller revoked
-// or changed: nobody reads on with rights that were taken away.
+// whileAdmitted ends a stream at the first write or flush that finds its caller
+// revoked or changed: nobody reads on with rights that were taken away.
 func (s *Server) whileAdmitted(stream tap.StreamFunc, a *Admission) tap.StreamFunc {
 	return func(ctx context.Context, w io.Writer, flush func() error) error {
-		return stream(ctx, w, func() error {
-			if err := s.stillAdmitted(a); err != nil {
+		still := func() error { return s.stillAdmitted(a) }
+		return stream(ctx, admittedWriter{w, still}, func() error {
+			if err := still(); err != nil {
 				return err
 			}
 			return flush()
 		})
 	}
+}
+
+// admittedWriter writes for as long as its caller is admitted.
+type admittedWriter struct {
+	w     io.Writer
+	still func() error
+}
+
+func (a admittedWriter) Write(b []byte) (int, error) {
+	if err := a.still(); err != nil {
+		return 0, err
+	}
+	return a.w.Write(b)
 }

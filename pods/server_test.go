@@ -306,7 +306,7 @@ func TestStreams(t *testing.T) {
 		b.items = map[store.Key]store.Item{key: {Key: key, Version: 4}}
 		return nil
 	}
-	if err := response.Stream(t.Context(), &out, revoked); codeOf(err) != "revoked" || out.String() != "one\ntwo\n" {
+	if err := response.Stream(t.Context(), &out, revoked); codeOf(err) != "revoked" || out.String() != "one\n" {
 		t.Errorf("after the caller was revoked: %q, %v", out.String(), err)
 	}
 }
