@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"time"
 
 	bolterrors "go.etcd.io/bbolt/errors"
 
@@ -20,6 +21,9 @@ const (
 	DamagedState   = "state"
 	DamagedSegment = "segment"
 )
+
+// mending is when to ask again for what is in a damaged segment.
+const mending = time.Minute
 
 // Damage is one place on disk that is not as it was written. It is an error
 // whose cause is [ErrDamaged]; find it with errors.As on a *Damage.
@@ -46,7 +50,8 @@ func (d *Damage) Unwrap() error { return ErrDamaged }
 func (d *Damage) report() error {
 	const op = "store.read"
 	if d.Kind == DamagedSegment {
-		return tap.Wrap(op, tap.Unavailable, d, "segment %d of the ledger is damaged on this node; it is mended from another node or a backup", d.Number).WithCode("damaged")
+		return tap.Wrap(op, tap.Unavailable, d, "segment %d of the ledger is damaged on this node; it is mended from another node or a backup", d.Number).
+			WithCode("damaged").WithRetryAfter(mending)
 	}
 	return tap.Wrap(op, tap.Unavailable, d, "the state is damaged on this node: %s; it is rebuilt from a snapshot or another node", d.Detail).WithCode("damaged")
 }

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"tamv.internal/tamv/store/bookpi"
+	"tamv.internal/tamv/tap"
 )
 
 // plain hides that a store knows subtrees: proofs are folded from its tiles.
@@ -109,6 +110,8 @@ func TestADamagedLeafIsNoProof(t *testing.T) {
 	var bad *Damage
 	if _, err := bookpi.InclusionProof(size, position, m); !errors.As(err, &bad) || bad.Kind != DamagedSegment || bad.Number != 1 {
 		t.Fatalf("proved with a damaged leaf: %v", err)
+	} else if tap.AsError(err).RetryAfter == 0 {
+		t.Fatalf("nobody hears when to come back: %v", err)
 	}
 	if _, err := m.Subtree(0, position); !errors.Is(err, ErrDamaged) {
 		t.Fatal(err)
