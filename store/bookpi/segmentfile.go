@@ -17,6 +17,8 @@ const (
 	// SegmentMagic begins a segment file: the last byte is its format.
 	SegmentMagic = "TAMVSEG\x01"
 
+	// maxLengthShift is that of the last byte of a length, which is below 2^28.
+	maxLengthShift = 21
 	// maxSegmentPayload is far beyond what a log takes for one entry.
 	maxSegmentPayload = 16 << 20
 	// maxSegmentTail bounds what follows the leaves: an index of 12 bytes for each
@@ -147,7 +149,7 @@ func (s *segmentReader) field(limit uint64) ([]byte, error) {
 			return nil, cutShort(err)
 		}
 		n |= uint64(c&0x7f) << shift
-		if n > limit || shift > 0 && c == 0 {
+		if n > limit || shift > maxLengthShift || shift > 0 && c == 0 {
 			return nil, broken(PartStructure, fmt.Sprintf("a field is longer than %d bytes or its length is misspelt", limit), nil)
 		}
 		if c < 0x80 {

@@ -1,6 +1,7 @@
 package bookpi
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
@@ -193,4 +194,15 @@ func FuzzReadSegment(f *testing.F) {
 			t.Fatalf("untyped: %v", err)
 		}
 	})
+}
+
+// A length has one spelling, also where its bits would fall off the end of a number.
+func TestSegmentLengthsHaveOneSpelling(t *testing.T) {
+	for n := range 40 {
+		raw := append(bytes.Repeat([]byte{0x80}, n), 1)
+		s := segmentReader{in: bufio.NewReader(bytes.NewReader(append(raw, make([]byte, 200)...)))}
+		if _, err := s.field(200); err == nil && n > 1 {
+			t.Errorf("%x is a length", raw)
+		}
+	}
 }
