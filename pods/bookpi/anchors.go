@@ -34,13 +34,26 @@ type anchor struct {
 // anchorName sorts sizes as numbers.
 func anchorName(size uint64) string { return fmt.Sprintf("%020d", size) }
 
+// anchorRecord is an anchor as it is in the state.
+type anchorRecord struct {
+	anchor
+	key     store.Key
+	version uint64 // 0 = there is none
+}
+
+// ops write the record, on condition that nobody else did.
+func (a *anchorRecord) ops() ([]store.Op, error) {
+	value, err := json.Marshal(a.anchor)
+	return []store.Op{store.Check(a.key, a.version), store.Put(a.key, value)}, err
+}
+
 // anchors lists the records, the newest first.
-func (p *Pod) anchors(v store.View) ([]anchor, error) {
-	var all []anchor
+func (p *Pod) anchors(v store.View) ([]anchorRecord, error) {
+	var all []anchorRecord
 	damaged := false
 	err := v.Scan(store.K(p.tenant, anchorSpace).Prefix(), "", func(item store.Item) bool {
-		var a anchor
-		damaged = damaged || json.Unmarshal(item.Value, &a) != nil
+		a := anchorRecord{key: item.Key, version: item.Version}
+		damaged = damaged || json.Unmarshal(item.Value, &a.anchor) != nil
 		all = append(all, a)
 		return true
 	})
@@ -49,6 +62,22 @@ func (p *Pod) anchors(v store.View) ([]anchor, error) {
 	}
 	slices.Reverse(all)
 	return all, err
+}
+
+// discount takes a witness off the anchors that count it.
+func (p *Pod) discount(v store.View, name string) (ops []store.Op, err error) {
+	all, err := p.anchors(v)
+	for i := 0; err == nil && i < len(all); i++ {
+		a := &all[i]
+		counted := len(a.Witnesses)
+		a.Witnesses = slices.DeleteFunc(a.Witnesses, func(w string) bool { return w == name })
+		if len(a.Witnesses) < counted {
+			var put []store.Op
+			put, err = a.ops()
+			ops = append(ops, put...)
+		}
+	}
+	return ops, err
 }
 
 // anchorNote reads the cosigned checkpoint of a size; nil when there is none.
@@ -86,7 +115,7 @@ func (p *Pod) anchored(v store.View, size uint64) (cp bookpi.Checkpoint, note []
 		if a.Size < size {
 			break
 		}
-		if !p.satisfies(a, known) {
+		if !p.satisfies(a.anchor, known) {
 			continue
 		}
 		if note, err = p.anchorNote(v, a.Size); err != nil || note == nil {
@@ -133,14 +162,14 @@ func (p *Pod) listAnchors(_ context.Context, c *pods.Call) (*pods.Result, error)
 		Anchored  uint64         `json:"anchored"` // entries under a checkpoint that enough witnesses cosigned
 		Witnesses []shownWitness `json:"witnesses"`
 		Anchors   []anchor       `json:"anchors"`
-	}{size, p.quorum(len(known)), 0, []shownWitness{}, append([]anchor{}, all...)}
+	}{size, p.quorum(len(known)), 0, []shownWitness{}, []anchor{}}
 	for _, w := range known {
 		reply.Witnesses = append(reply.Witnesses, w.shown(size))
 	}
 	for _, a := range all {
-		if p.satisfies(a, known) {
-			reply.Anchored = a.Size
-			break
+		reply.Anchors = append(reply.Anchors, a.anchor)
+		if p.satisfies(a.anchor, known) {
+			reply.Anchored = max(reply.Anchored, a.Size)
 		}
 	}
 	return &pods.Result{Body: reply}, nil
@@ -202,7 +231,7 @@ func (p *Pod) toCosign(ctx context.Context, c *pods.Call, w witness) (bookpi.Che
 		return fail(err)
 	}
 	for _, a := range all {
-		if a.Size <= w.Size || p.satisfies(a, known) {
+		if a.Size <= w.Size || p.satisfies(a.anchor, known) {
 			break
 		}
 		if note, err := p.anchorNote(c.View, a.Size); err == nil && note != nil && !slices.Contains(a.Witnesses, w.Name) {
@@ -371,7 +400,7 @@ func (p *Pod) anchor(c *pods.Call, cp bookpi.Checkpoint, note []byte, by []bookp
 	if err != nil {
 		return nil, badAnchor("cosignature", "these cosignatures do not fit under the checkpoint")
 	}
-	a := anchor{Size: cp.Size, Root: cp.Root}
+	a := anchorRecord{anchor: anchor{Size: cp.Size, Root: cp.Root}, key: store.K(p.tenant, anchorSpace, anchorName(cp.Size))}
 	var ops []store.Op
 	for _, s := range by {
 		w, version, err := p.witness(c.View, s.Name)
@@ -388,40 +417,39 @@ func (p *Pod) anchor(c *pods.Call, cp bookpi.Checkpoint, note []byte, by []bookp
 				seen = c.Now
 			}
 			w.Size, w.Time = cp.Size, max(w.Time, seen.UnixMicro())
-			put, err := p.put(w, version)
-			if err != nil {
-				return nil, err
-			}
-			ops = append(ops, put...)
 		}
+		put, err := p.put(w, version) // also unchanged, so that it is not removed meanwhile
+		if err != nil {
+			return nil, err
+		}
+		ops = append(ops, put...)
 	}
 	fresh := slices.Clone(a.Witnesses)
 	all, err := p.anchors(c.View)
 	if err != nil {
 		return nil, err
 	}
-	if i := slices.IndexFunc(all, func(b anchor) bool { return b.Size == cp.Size }); i >= 0 {
-		a.Witnesses = append(a.Witnesses, all[i].Witnesses...)
+	if i := slices.IndexFunc(all, func(b anchorRecord) bool { return b.Size == cp.Size }); i >= 0 {
+		a.Witnesses, a.version = append(a.Witnesses, all[i].Witnesses...), all[i].version
 	}
 	slices.Sort(a.Witnesses)
 	a.Witnesses = slices.Compact(a.Witnesses)
 	if string(merged) == string(before.Value) {
-		return &pods.Result{Body: anchorReply{a, fresh, true}}, nil
+		return &pods.Result{Body: anchorReply{a.anchor, fresh, true}}, nil
 	}
-	value, err := json.Marshal(a)
-	payload, err2 := json.Marshal(anchorReply{a, fresh, false})
+	record, err := a.ops()
+	payload, err2 := json.Marshal(anchorReply{a.anchor, fresh, false})
 	if err := errors.Join(err, err2); err != nil {
 		return nil, err
 	}
-	ops = append(ops, store.Check(key, before.Version), store.Put(key, merged),
-		store.Put(store.K(p.tenant, anchorSpace, anchorName(cp.Size)), value))
+	ops = append(append(ops, record...), store.Check(key, before.Version), store.Put(key, merged))
 	for i, old := range all {
 		if i >= maxAnchors-1 && old.Size != cp.Size {
-			ops = append(ops, store.Delete(store.K(p.tenant, anchorSpace, anchorName(old.Size))),
+			ops = append(ops, store.Delete(old.key),
 				store.Delete(store.K(p.tenant, anchorNoteSpace, anchorName(old.Size))))
 		}
 	}
-	return &pods.Result{Body: anchorReply{a, fresh, false}, Ops: ops, Evidence: []store.Evidence{{
+	return &pods.Result{Body: anchorReply{a.anchor, fresh, false}, Ops: ops, Evidence: []store.Evidence{{
 		Actor: c.Actor(), Action: "log.anchored", Outcome: "ok", Payload: payload,
 	}}}, nil
 }

@@ -346,3 +346,72 @@ func TestOldAnchorsAreLetGo(t *testing.T) {
 		}
 	}
 }
+
+// Every witness that the site takes can stand in the policy that it serves: no two
+// with one key or with names that collide.
+func TestWitnessesMakeAPolicy(t *testing.T) {
+	long := strings.Repeat("w", 250)
+	seed := strings.Repeat("s", 32)
+	twin := func(name string) *bookpi.SigningKey {
+		k, err := bookpi.GenerateSigningKey(strings.NewReader(seed), name, bookpi.AlgorithmCosignatureEd25519)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	for name, keys := range map[string][]*bookpi.SigningKey{
+		"the group's name": {witnessKey("witnesses", bookpi.AlgorithmCosignatureEd25519)},
+		"no witness":       {witnessKey("none", bookpi.AlgorithmMLDSA44)},
+		"two long ones":    {witnessKey(long, bookpi.AlgorithmCosignatureEd25519), witnessKey(long, bookpi.AlgorithmMLDSA44)},
+		"another's key":    {twin("w1"), twin("w2")},
+		"another's label": {
+			witnessKey("w", bookpi.AlgorithmCosignatureEd25519), witnessKey("w/ml-dsa-44", bookpi.AlgorithmMLDSA44), witnessKey("w", bookpi.AlgorithmMLDSA44),
+		},
+	} {
+		k := newAnchorKit(t, 1, keys[:len(keys)-1]...)
+		_, err := k.add(operator, keys[len(keys)-1].Verifier().String())
+		if !tap.IsKind(err, tap.Invalid) || tap.AsError(err).StableCode() != "witness_key" {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := get(t, k.h, nil, "/log/policy", nil); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A key that comes under the name of a witness that was removed has seen nothing of
+// what that one cosigned.
+func TestARenewedWitnessHasSeenNothing(t *testing.T) {
+	k := newAnchorKit(t, 1, lucia, mateo)
+	entry := appendEvidence(t, k.h, till, "sale.done", `1`)
+	proof := "/v1/evidence/" + entry.EvidenceHash.String() + "/proof?cosigned=true"
+	if _, _, err := k.carry(lucia.Verifier().Name(), ""); err != nil {
+		t.Fatal(err)
+	}
+	cp, _, _ := k.state.Checkpoint()
+	if _, err := k.bring("", cosign(t, k.state, cp.Size, lucia)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := get(t, k.h, till, proof, nil); err != nil {
+		t.Fatal(err)
+	}
+	target := "/v1/evidence/witnesses/" + url.PathEscape(lucia.Verifier().Name())
+	if _, err := k.h.Do(t.Context(), podtest.Request{As: operator, Method: "DELETE", Target: target}, nil); err != nil {
+		t.Fatal(err)
+	}
+	renewed := witnessKey(lucia.Verifier().Name(), bookpi.AlgorithmCosignatureEd25519)
+	if _, err := k.add(operator, renewed.Verifier().String()); err != nil {
+		t.Fatal(err)
+	}
+	_, err := get(t, k.h, till, proof, nil)
+	podtest.WantKind(t, err, tap.NotFound, "not_anchored")
+	if l := k.list(); l.Anchored != 0 || len(l.Anchors) != 1 || len(l.Anchors[0].Witnesses) != 0 {
+		t.Errorf("%+v", l)
+	}
+	if _, err := k.bring("", cosign(t, k.state, cp.Size, renewed)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := get(t, k.h, till, proof, nil); err != nil || k.list().Anchored != cp.Size {
+		t.Errorf("cosigned anew: %v, %+v", err, k.list())
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -44,13 +45,18 @@ const (
 	proposals = 100 * time.Millisecond
 	// again is how long to wait for what another node or Apply is about to do.
 	again = 20 * time.Millisecond
+	// patience is how long a caller waits for a checkpoint before it is told to come
+	// back: less than the pod's budget, because a site without a leader or without
+	// keys does not make this pod ill.
+	patience = budget / 2
 )
 
 // Notary signs what the ledger is, and has the state machine record it before
 // anybody sees it: no size ever has two roots, whichever member signed. Every
 // member has one. It is safe for concurrent use.
 type Notary struct {
-	c NotaryConfig
+	c    NotaryConfig
+	read atomic.Pointer[readHistory]
 
 	mu       sync.Mutex // guards all below
 	flight   *flight    // the proposal under way; nil = none
@@ -85,9 +91,21 @@ func NewNotary(c NotaryConfig) *Notary {
 // for a new one share it, and a node proposes at most ten a second.
 //
 // Errors: Invalid (code "query") beyond the ledger's end, Unavailable while keys
-// are rotated or absent for longer than ctx allows or without a leader, Internal
-// (code "split_view") when the state machine says that the ledger is another one.
+// are rotated or absent, or without a leader, for longer than ctx or 5 s allow,
+// Internal (code "split_view") when the state machine says that the ledger is
+// another one.
 func (n *Notary) Covering(ctx context.Context, size uint64) (bookpi.Checkpoint, []byte, error) {
+	waiting, done := context.WithTimeout(ctx, patience)
+	defer done()
+	cp, note, err := n.covering(waiting, size)
+	if tap.IsKind(err, tap.Timeout) && ctx.Err() == nil {
+		err = tap.Wrap("bookpi.checkpoint", tap.Unavailable, err, "no checkpoint of the ledger could be recorded in time").
+			WithCode("no_checkpoint").WithRetryAfter(time.Second)
+	}
+	return cp, note, err
+}
+
+func (n *Notary) covering(ctx context.Context, size uint64) (bookpi.Checkpoint, []byte, error) {
 	for {
 		if cp, note, ok := n.c.Ledger.Checkpoint(); ok && cp.Size >= size {
 			return cp, note, nil

@@ -371,3 +371,57 @@ func TestLostKeys(t *testing.T) {
 		t.Errorf("%d entries", size)
 	}
 }
+
+// unanswered never learns what became of a checkpoint that it proposed.
+type unanswered struct{ *podtest.State }
+
+func (u unanswered) Commit(ctx context.Context, b store.Batch) (store.Receipt, error) {
+	if len(b.Evidence) > 0 {
+		return u.State.Commit(ctx, b)
+	}
+	<-ctx.Done()
+	return store.Receipt{}, tap.E("test", tap.Timeout, "nobody knows").WithCode("uncertain")
+}
+
+// Whoever waits in vain for a checkpoint hears when to come back, before the pod's
+// budget ends: neither missing keys nor a missing leader make the pod ill, which
+// would turn away evidence.
+func TestNobodyWaitsForACheckpointForever(t *testing.T) {
+	for name, c := range map[string]struct {
+		ring *keyring
+		of   func(*podtest.State) site
+		code string
+	}{
+		"no keys":   {&keyring{}, func(s *podtest.State) site { return s }, codeKeys},
+		"no leader": {newKeyring(), func(s *podtest.State) site { return unanswered{s} }, "no_checkpoint"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			state := podtest.NewState()
+			begin(t, newPod(t, state))
+			l := c.of(state)
+			h := podtest.NewHost(t, state, New(Config{Tenant: "main", Ledger: l, Notary: newNotary(l, c.ring)}))
+			entry := appendEvidence(t, h, till, "a", `1`)
+			for range 5 {
+				began := time.Now()
+				_, err := get(t, h, auditor, "/v1/evidence/"+entry.EvidenceHash.String()+"/proof", nil)
+				podtest.WantKind(t, err, tap.Unavailable, c.code)
+				if took := time.Since(began); tap.AsError(err).RetryAfter == 0 || took >= budget {
+					t.Errorf("%s: after %s: %v", name, took, err)
+				}
+			}
+			appendEvidence(t, h, till, "a", `2`)
+		})
+	}
+}
+
+// A history is checked once, however often somebody asks for the keys.
+func TestAHistoryIsReadOnce(t *testing.T) {
+	state := podtest.NewState()
+	n := newNotary(state, newKeyring())
+	begin(t, New(Config{Tenant: "main", Ledger: state, Notary: n}))
+	first, _, err := n.history()
+	again, _, err2 := n.history()
+	if err != nil || err2 != nil || &first.Records[0] != &again.Records[0] {
+		t.Errorf("read again: %v, %v", err, err2)
+	}
+}

@@ -173,6 +173,9 @@ func (p *Pod) consistency(_ context.Context, c *pods.Call) (*pods.Result, error)
 
 // unprovable wraps the failure of a proof that the ledger must be able to give.
 func unprovable(err error) error {
+	if tap.IsKind(err, tap.Unavailable) {
+		return err // a damaged file, which is mended from another node
+	}
 	return tap.Wrap("bookpi.proof", tap.Internal, err, "the ledger's tree cannot be read")
 }
 

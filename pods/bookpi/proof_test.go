@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -236,4 +237,25 @@ func BenchmarkRangeBundle(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// rotten has a tree in a damaged file.
+type rotten struct{ *podtest.State }
+
+func (rotten) Tile(uint8, uint64) ([]bookpi.Hash, error) {
+	return nil, tap.E("test", tap.Unavailable, "a damaged file").WithCode("damaged").WithRetryAfter(time.Minute)
+}
+
+// What a damaged file keeps from being proved is there again later. That makes
+// nobody refuse evidence, whoever asks for it.
+func TestADamagedFileIsNoIllness(t *testing.T) {
+	state := grow(t, 3, `1`)
+	h := podtest.NewHost(t, state, newPod(t, rotten{state}))
+	for range 5 {
+		for _, who := range []*tap.Principal{nil, auditor} {
+			_, err := get(t, h, who, "/v1/evidence/consistency?old=2", nil)
+			podtest.WantKind(t, err, tap.Unavailable, "damaged")
+		}
+	}
+	appendEvidence(t, h, till, "a", `1`)
 }

@@ -80,6 +80,9 @@ func (p *Pod) stream(_ context.Context, c *pods.Call) (*pods.Result, error) {
 			return err
 		}
 		defer end()
+		if err := p.readable(next); err != nil {
+			return err
+		}
 		// Proxies and clients learn that the stream has begun.
 		if err := send(w, flush, ": following from %d\n\n", next); err != nil {
 			return err
@@ -102,10 +105,21 @@ func (p *Pod) stream(_ context.Context, c *pods.Call) (*pods.Result, error) {
 	}}, nil
 }
 
+// readable reports what a stream would end with at once: a client that hears it
+// before the stream begins does not come back for the same again.
+func (p *Pod) readable(next uint64) error {
+	if size, _ := p.ledger.Size(); next >= size {
+		return nil
+	}
+	_, err := p.ledger.Record(next)
+	return err
+}
+
 // resume is the position that the stream begins with.
 func (p *Pod) resume(c *pods.Call) (uint64, error) {
 	size, _ := p.ledger.Size()
-	if sent, ok := c.Query["from"]; ok {
+	// A client that comes back asks as it did at first, and says what it saw since.
+	if sent, ok := c.Query["from"]; ok && c.LastEvent == "" {
 		from, err := strconv.ParseUint(sent, 10, 62)
 		if err != nil || from > size {
 			return 0, badQuery(`"from" is a position of at most %d`, size)

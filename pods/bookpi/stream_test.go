@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"tamv.internal/tamv/pods/podtest"
+	"tamv.internal/tamv/store"
 	"tamv.internal/tamv/store/bookpi"
 	"tamv.internal/tamv/tap"
 )
@@ -296,4 +297,38 @@ func TestExport(t *testing.T) {
 	}
 	_, err = get(t, h, till, "/v1/evidence/export", nil)
 	podtest.WantKind(t, err, tap.Forbidden, "role")
+}
+
+// gone is a ledger whose first entries have left the site.
+type gone struct{ *podtest.State }
+
+func (gone) Record(uint64) (store.Record, error) {
+	return store.Record{}, tap.E("test", tap.NotFound, "archived").WithCode("archived")
+}
+
+// A stream that cannot begin is refused before its first byte: a browser comes back
+// to one that began, again and again.
+func TestAStreamOfArchivedEntriesDoesNotBegin(t *testing.T) {
+	state := grow(t, 3, `1`)
+	response, err := get(t, podtest.NewHost(t, state, newPod(t, gone{state})), auditor, "/v1/evidence/stream?from=0", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	podtest.WantKind(t, response.Stream(t.Context(), &out, func() error { return nil }), tap.NotFound, "archived")
+	if out.Len() > 0 {
+		t.Errorf("it began with %q", out.String())
+	}
+}
+
+// A browser that comes back sends the query of its first time, too.
+func TestWhatWasSeenLastComesBeforeTheQuery(t *testing.T) {
+	state := grow(t, 3, `1`)
+	for name, value := range map[string]string{"from": "0", "after": "0"} {
+		c := callOf(till, state)
+		c.Query[name], c.LastEvent = value, "1"
+		if next, err := newPod(t, state).resume(c); err != nil || next != 2 {
+			t.Errorf("%s: %d, %v", name, next, err)
+		}
+	}
 }

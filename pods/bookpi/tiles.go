@@ -213,6 +213,15 @@ func (p *Pod) logPolicy(_ context.Context, c *pods.Call) (*pods.Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	policy := p.policy(present, known)
+	if err := policy.Check(); err != nil {
+		return nil, tap.Wrap("bookpi.policy", tap.Internal, err, "the witnesses' names make no policy")
+	}
+	return text(string(policy.Encode())), nil
+}
+
+// policy is what the site suggests to those who trust these witnesses.
+func (p *Pod) policy(present []bookpi.VerifierKey, known []witness) bookpi.Policy {
 	policy := bookpi.Policy{Quorum: bookpi.QuorumNone}
 	for _, k := range present {
 		policy.Logs = append(policy.Logs, bookpi.PolicyLog{Key: k})
@@ -236,8 +245,5 @@ func (p *Pod) logPolicy(_ context.Context, c *pods.Call) (*pods.Result, error) {
 	if len(all.Members) > 0 {
 		policy.Groups, policy.Quorum = append(policy.Groups, all), all.Name
 	}
-	if err := policy.Check(); err != nil {
-		return nil, tap.Wrap("bookpi.policy", tap.Internal, err, "the witnesses' names make no policy")
-	}
-	return text(string(policy.Encode())), nil
+	return policy
 }

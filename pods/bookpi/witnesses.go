@@ -3,6 +3,7 @@ package bookpi
 import (
 	"context"
 	"encoding/json"
+	"math"
 	"slices"
 
 	"tamv.internal/tamv/pods"
@@ -92,7 +93,7 @@ func (p *Pod) addWitness(_ context.Context, c *pods.Call) (*pods.Result, error) 
 	if key.Algorithm() == bookpi.AlgorithmEd25519 {
 		return nil, badWitness("this key signs logs; a witness has one of type cosignature/v1 or ml-dsa-44")
 	}
-	_, ever, err := p.notary.verifiers(0)
+	present, ever, err := p.notary.verifiers(math.MaxInt64)
 	if err != nil {
 		return nil, err
 	}
@@ -109,10 +110,17 @@ func (p *Pod) addWitness(_ context.Context, c *pods.Call) (*pods.Result, error) 
 	if slices.ContainsFunc(w.Keys, func(k bookpi.VerifierKey) bool { return k.Algorithm() == key.Algorithm() }) {
 		return nil, tap.E("bookpi.witness", tap.Conflict, "this witness has another key of that type; remove the witness first").WithCode("witness_key")
 	}
-	if known, err := p.witnesses(c.View); err != nil || version == 0 && len(known) >= maxWitnesses {
+	known, err := p.witnesses(c.View)
+	if err != nil || version == 0 && len(known) >= maxWitnesses {
 		return nil, errorOr(err, tap.E("bookpi.witness", tap.Conflict, "a site has at most %d witnesses", maxWitnesses).WithCode("witnesses"))
 	}
 	w.Keys = append(w.Keys, key)
+	// One key under two names would count twice, and names that collide in the
+	// policy would leave auditors without one.
+	known = append(slices.DeleteFunc(known, func(k witness) bool { return k.Name == w.Name }), w)
+	if err := p.policy(present, known).Check(); err != nil {
+		return nil, badWitness("the site's policy cannot have this witness: " + err.Error())
+	}
 	ops, err := p.put(w, version)
 	if err != nil {
 		return nil, err
@@ -126,7 +134,8 @@ func badWitness(why string) *tap.Error {
 	return tap.E("bookpi.witness", tap.Invalid, "%s", why).WithCode("witness_key")
 }
 
-// removeWitness forgets a witness. What it cosigned stays.
+// removeWitness forgets a witness. What it cosigned stays, and no longer counts: a
+// key that comes later under the same name has not seen it.
 func (p *Pod) removeWitness(_ context.Context, c *pods.Call) (*pods.Result, error) {
 	w, version, err := p.witness(c.View, c.Params["name"])
 	if err != nil {
@@ -140,8 +149,12 @@ func (p *Pod) removeWitness(_ context.Context, c *pods.Call) (*pods.Result, erro
 		return nil, err
 	}
 	key := p.witnessKey(w.Name)
+	ops, err := p.discount(c.View, w.Name)
+	if err != nil {
+		return nil, err
+	}
 	return &pods.Result{
-		Body: w.shown(0), Ops: []store.Op{store.Check(key, version), store.Delete(key)},
+		Body: w.shown(0), Ops: append(ops, store.Check(key, version), store.Delete(key)),
 		Evidence: []store.Evidence{{Actor: c.Actor(), Action: "log.witness_removed", Outcome: "ok", Payload: payload}},
 	}, nil
 }
