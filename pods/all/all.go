@@ -53,7 +53,7 @@ func Pods(d Deps) []pods.Pod {
 			Classifier: d.Classifier, Memory: d.Memory, Threshold: d.Threshold, Capabilities: capabilities, Active: d.Active,
 		}),
 		anubis.Pod{Tenant: d.Tenant},
-		subject.New(subject.Config{Active: d.Active, Held: d.Held}),
+		subject.New(subject.Config{Standing: anubis.Standing, Held: d.Held}),
 		cluster.New(d.Cluster),
 		d.Memory,
 		bookpi.New(d.Evidence),

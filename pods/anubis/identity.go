@@ -132,3 +132,18 @@ func checkEnrolment(tenant, name string, key ed25519.PublicKey, roles []tap.Role
 	}
 	return CheckPublicKey(key)
 }
+
+// Standing is the public key of an identity as a view has it, and the check that its
+// record stays so; ok says whether it is active. It is for decisions that depend on
+// others than the caller, whom the gate has checked.
+func Standing(v store.View, tenant, name string) (key string, unchanged store.Op, ok bool, err error) {
+	item, ok, err := v.Get(identityKey(tenant, name))
+	if err != nil || !ok {
+		return "", store.Op{}, false, err
+	}
+	i, err := parseIdentity(item.Value)
+	if err != nil {
+		return "", store.Op{}, false, err
+	}
+	return string(i.PublicKey), store.Check(item.Key, item.Version), i.State == StateActive, nil
+}

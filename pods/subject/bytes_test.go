@@ -149,7 +149,9 @@ func (c *cluster) eraseOn(node, subject string) {
 
 // erasing is the batch that the pod decides on.
 func erasing(t testing.TB, v store.View, subject string) (store.Batch, error) {
-	p := New(Config{Active: func(*tap.Principal) bool { return true }})
+	p := New(Config{Standing: func(_ store.View, tenant, identity string) (string, store.Op, bool, error) {
+		return identity, store.Check(identityRecord(tenant, identity), 0), true, nil
+	}})
 	call := &pods.Call{
 		RequestID: uuid.New(), Principal: boss, Tenant: tap.DefaultTenant, Params: map[string]string{"subject": subject},
 		Body: []byte(`{"reason":"asked by letter"}`), Now: podtest.Epoch, View: v,

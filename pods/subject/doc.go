@@ -10,8 +10,9 @@
 // are done at once, 3 is Triple-Sign. Up to then the request waits, a day at
 // most, and operators and guardians approve it with requests that they sign. The
 // first operator or guardian counts with the request itself; a subject without
-// these roles does not, except where one is enough. An identity counts once, and
-// only while it stands when the last one approves.
+// these roles does not, except where one is enough. An identity counts once,
+// identities with the same key count as one, and all only while they stand when the
+// last one approves.
 //
 // Raising the number holds at once. Lowering it is a request of its own, which
 // needs as many approvals as are in force.
@@ -36,7 +37,8 @@
 // JSON; times are microseconds since the Unix epoch.
 //
 //	erasure, SUBJECT      [Erasure]
-//	erasure-request, ID   [Request], expires after [RequestLife]
+//	erasure-request, ID   [Request] that waits, expires after [RequestLife]
+//	erasure-done, ID      [Request] that was carried out, expires likewise
 //	erasure-policy        [Policy]
 //
 // # What the ledger knows

@@ -53,7 +53,7 @@ func (p *Pod) erase(_ context.Context, c *pods.Call) (*pods.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	known, version, err := read[Request](c.View, requestKey(c.Tenant, c.RequestID.String()))
+	known, version, err := find(c.View, c.Tenant, c.RequestID.String())
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +90,7 @@ func (p *Pod) standing(c *pods.Call, r *Request) (*pods.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.answer(c, r, policy, nil, nil), nil
+	return p.answer(c, r, policy, nil, nil)
 }
 
 // begin writes down a new request, with the caller's approval if it counts, and
@@ -114,12 +114,11 @@ func (p *Pod) begin(c *pods.Call, r Request, counts bool) (*pods.Result, error) 
 		return nil, tap.E("subject.request", tap.Limited, "%d requests wait for approvals; decide on them first", MaxPending).WithCode("too_many")
 	}
 	r.by(c, counts)
-	key := requestKey(c.Tenant, r.ID.String())
-	ops := []store.Op{store.Check(policyKey(c.Tenant), version), store.Check(key, 0)}
+	ops := append(r.unknown(c.Tenant), store.Check(policyKey(c.Tenant), version))
 	if policy.needed() == 1 {
-		return p.finish(c, &r, policy, ops, nil)
+		return p.finish(c, &r, policy, ops, names(r.Approvers), nil)
 	}
-	return p.answer(c, &r, policy, append(ops, keep(c.Tenant, &r)...), []store.Evidence{r.evidence(c, statePending, nil)}), nil
+	return p.answer(c, &r, policy, append(ops, keep(c.Tenant, &r)...), []store.Evidence{r.evidence(c, statePending, nil)})
 }
 
 // approvals is the number that a change of the policy asks for; nil for an erasure.
@@ -145,10 +144,19 @@ func approverOf(c *pods.Call) approver {
 	return approver{c.Actor(), c.Principal.Roles, c.Principal.KeyID}
 }
 
-// keep stores a request until it expires.
+// unknown are the checks that a request is new.
+func (r *Request) unknown(tenant string) []store.Op {
+	return []store.Op{store.Check(requestKey(tenant, r.ID.String()), 0), store.Check(doneKey(tenant, r.ID.String()), 0)}
+}
+
+// keep stores a request until it expires; one that is done no more with those that wait.
 func keep(tenant string, r *Request) []store.Op {
 	key := requestKey(tenant, r.ID.String())
-	return []store.Op{store.Put(key, encode(r)), store.Expire(key, r.Expires)}
+	if !r.Done {
+		return []store.Op{store.Put(key, encode(r)), store.Expire(key, r.Expires)}
+	}
+	done := doneKey(tenant, r.ID.String())
+	return []store.Op{store.Delete(key), store.Put(done, encode(r)), store.Expire(done, r.Expires)}
 }
 
 // approve counts the caller, and carries the request out when that is enough.
@@ -157,8 +165,7 @@ func (p *Pod) approve(_ context.Context, c *pods.Call) (*pods.Result, error) {
 	if err != nil {
 		return nil, errNoRequest()
 	}
-	key := requestKey(c.Tenant, id.String())
-	r, version, err := read[Request](c.View, key)
+	r, version, err := find(c.View, c.Tenant, id.String())
 	switch {
 	case err != nil:
 		return nil, err
@@ -172,35 +179,44 @@ func (p *Pod) approve(_ context.Context, c *pods.Call) (*pods.Result, error) {
 		return nil, err
 	}
 	r.Approvers = append(r.Approvers, approverOf(c))
-	ops := []store.Op{store.Check(policyKey(c.Tenant), policyVersion), store.Check(key, version)}
+	ops := []store.Op{store.Check(policyKey(c.Tenant), policyVersion), store.Check(requestKey(c.Tenant, id.String()), version)}
 	evidence := []store.Evidence{{
 		Actor: c.Actor(), Action: "subject.approve", Outcome: "ok",
 		Payload: encode(map[string]any{"id": r.ID, "kind": r.Kind, "subject": r.Subject, "approvals": r.Approvals}),
 	}}
-	if len(p.counting(c.Tenant, r.Approvers)) >= policy.needed() {
-		return p.finish(c, &r, policy, ops, evidence)
+	counting, unchanged, err := p.counting(c.View, c.Tenant, r.Approvers)
+	if err != nil {
+		return nil, err
 	}
-	return p.answer(c, &r, policy, append(ops, keep(c.Tenant, &r)...), evidence), nil
+	if len(counting) >= policy.needed() {
+		return p.finish(c, &r, policy, append(ops, unchanged...), names(counting), evidence)
+	}
+	return p.answer(c, &r, policy, append(ops, keep(c.Tenant, &r)...), evidence)
 }
 
 func errNoRequest() error {
 	return tap.E("subject.request", tap.NotFound, "no request with this id waits; GET /v1/subjects/erasures lists them")
 }
 
-// counting are the approvers whose identities still stand.
-func (p *Pod) counting(tenant string, all []approver) []approver {
-	var standing []approver
+// counting are the approvers whose identities still stand, one for each key: who has
+// two identities is still one. unchanged checks that they stand as they do in the view.
+func (p *Pod) counting(v store.View, tenant string, all []approver) (standing []approver, unchanged []store.Op, err error) {
+	keys := map[string]bool{}
 	for _, a := range all {
-		if p.config.Active(&tap.Principal{Tenant: tenant, Identity: a.Identity, Roles: a.Roles, KeyID: a.KeyID}) {
-			standing = append(standing, a)
+		key, check, ok, err := p.config.Standing(v, tenant, a.Identity)
+		if err != nil {
+			return nil, nil, err
+		}
+		if ok && !keys[key] {
+			keys[key] = true
+			standing, unchanged = append(standing, a), append(unchanged, check)
 		}
 	}
-	return standing
+	return standing, unchanged, nil
 }
 
-// finish carries a request out.
-func (p *Pod) finish(c *pods.Call, r *Request, policy Policy, ops []store.Op, evidence []store.Evidence) (*pods.Result, error) {
-	approvers := names(p.counting(c.Tenant, r.Approvers))
+// finish carries a request out, which the approvers want.
+func (p *Pod) finish(c *pods.Call, r *Request, policy Policy, ops []store.Op, approvers []string, evidence []store.Evidence) (*pods.Result, error) {
 	if r.Kind == kindPolicy {
 		policy = Policy{Approvals: r.Approvals, By: r.By, At: c.Now.UnixMicro()}
 		ops = append(ops, store.Put(policyKey(c.Tenant), encode(policy)))
@@ -216,7 +232,7 @@ func (p *Pod) finish(c *pods.Call, r *Request, policy Policy, ops []store.Op, ev
 		})))
 	}
 	r.Done, r.Reason = true, ""
-	return p.answer(c, r, policy, append(ops, keep(c.Tenant, r)...), append(evidence, r.evidence(c, "ok", approvers))), nil
+	return p.answer(c, r, policy, append(ops, keep(c.Tenant, r)...), append(evidence, r.evidence(c, "ok", approvers)))
 }
 
 // evidence is a request's entry in the ledger.
@@ -237,10 +253,14 @@ func (r *Request) evidence(c *pods.Call, how string, approvers []string) store.E
 }
 
 // answer is the reply about a request, and what it changes.
-func (p *Pod) answer(c *pods.Call, r *Request, policy Policy, ops []store.Op, evidence []store.Evidence) *pods.Result {
+func (p *Pod) answer(c *pods.Call, r *Request, policy Policy, ops []store.Op, evidence []store.Evidence) (*pods.Result, error) {
+	counting, _, err := p.counting(c.View, c.Tenant, r.Approvers)
+	if err != nil {
+		return nil, err
+	}
 	o := &outcome{
 		ID: r.ID, Kind: r.Kind, State: statePending, Subject: r.Subject, Generation: r.Result, Approvals: r.approvals(),
-		ApprovedBy: names(p.counting(c.Tenant, r.Approvers)), Needed: policy.needed(), Expires: pods.TimestampMicros(r.Expires),
+		ApprovedBy: names(counting), Needed: policy.needed(), Expires: pods.TimestampMicros(r.Expires),
 	}
 	result := &pods.Result{Status: http.StatusAccepted, Body: o, Ops: ops, Evidence: evidence}
 	if r.Done {
@@ -250,5 +270,5 @@ func (p *Pod) answer(c *pods.Call, r *Request, policy Policy, ops []store.Op, ev
 		}
 	}
 	result.Receipted = func(receipt store.Receipt) { o.Receipt = &receipt }
-	return result
+	return result, nil
 }

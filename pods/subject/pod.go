@@ -18,8 +18,10 @@ const (
 
 // Config is what the pod joins. Both fields are needed.
 type Config struct {
-	Active func(*tap.Principal) bool               // whether an identity still stands
-	Held   func(tenant, subject string) (keys int) // how many keys of a subject this node has
+	// Standing is the key of an identity in a view, and the check that its record stays as
+	// it is there; ok says whether it is active.
+	Standing func(v store.View, tenant, identity string) (key string, unchanged store.Op, ok bool, err error)
+	Held     func(tenant, subject string) (keys int) // how many keys of a subject this node has
 }
 
 // Pod serves the routes below /v1/subjects.
@@ -150,9 +152,13 @@ func (p *Pod) list(_ context.Context, c *pods.Call) (*pods.Result, error) {
 	page := listed{Pending: []waiting{}, Erased: []erased{}}
 	for i := range pending {
 		r := &pending[i]
+		counting, _, err := p.counting(c.View, c.Tenant, r.Approvers)
+		if err != nil {
+			return nil, err
+		}
 		page.Pending = append(page.Pending, waiting{
 			r.ID.String(), r.Kind, r.Subject, r.approvals(), r.Reason, r.By, pods.TimestampMicros(r.At), pods.TimestampMicros(r.Expires),
-			names(p.counting(c.Tenant, r.Approvers)),
+			names(counting),
 		})
 	}
 	parent, from := store.K(c.Tenant, store.SpaceErasure), store.Key("")
@@ -204,7 +210,7 @@ func (p *Pod) setPolicy(_ context.Context, c *pods.Call) (*pods.Result, error) {
 	if err := json.Unmarshal(c.Body, &body); err != nil {
 		return nil, tap.Wrap("subject.body", tap.Invalid, err, "the body does not have the form of this route").WithCode("schema")
 	}
-	known, version, err := read[Request](c.View, requestKey(c.Tenant, c.RequestID.String()))
+	known, version, err := find(c.View, c.Tenant, c.RequestID.String())
 	if err != nil {
 		return nil, err
 	}
@@ -220,5 +226,5 @@ func (p *Pod) setPolicy(_ context.Context, c *pods.Call) (*pods.Result, error) {
 		return p.begin(c, r, true)
 	}
 	r.by(c, true)
-	return p.finish(c, &r, rule, []store.Op{store.Check(policyKey(c.Tenant), version), store.Check(requestKey(c.Tenant, r.ID.String()), 0)}, nil)
+	return p.finish(c, &r, rule, append(r.unknown(c.Tenant), store.Check(policyKey(c.Tenant), version)), names(r.Approvers), nil)
 }

@@ -1,6 +1,7 @@
 package subject
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -35,18 +36,25 @@ type office struct {
 	state *podtest.State
 	host  *podtest.Host
 	pod   *Pod
-	gone  map[string]bool // identities that do not stand any more
+	gone  map[string]bool   // identities that do not stand any more
+	keys  map[string]string // of identities that have somebody's key
 }
 
 func newOffice(t testing.TB) *office {
-	o := &office{t: t, state: podtest.NewState(), gone: map[string]bool{}}
+	o := &office{t: t, state: podtest.NewState(), gone: map[string]bool{}, keys: map[string]string{}}
 	o.pod = New(Config{
-		Active: func(p *tap.Principal) bool { return !o.gone[p.Identity] },
-		Held:   func(_, subject string) int { return len(subject) },
+		Standing: func(v store.View, tenant, identity string) (string, store.Op, bool, error) {
+			record, _, err := v.Get(identityRecord(tenant, identity))
+			return cmp.Or(o.keys[identity], identity), store.Check(identityRecord(tenant, identity), record.Version), !o.gone[identity], err
+		},
+		Held: func(_, subject string) int { return len(subject) },
 	})
 	o.host = podtest.NewHost(t, o.state, o.pod)
 	return o
 }
+
+// identityRecord is where a test has the record of an identity, if it needs one.
+func identityRecord(tenant, identity string) store.Key { return store.K(tenant, "identity", identity) }
 
 func do[T any](o *office, as *tap.Principal, method, target string, body any) (reply T, status int, err error) {
 	o.t.Helper()
@@ -534,5 +542,89 @@ func TestRecordForms(t *testing.T) {
 	}
 	if _, err := pods.NewTable(New(Config{})); err != nil {
 		t.Error(err)
+	}
+}
+
+// Two identities with one key are one person.
+func TestOneKeyIsOneApproval(t *testing.T) {
+	o := newOffice(t)
+	if _, _, err := o.policy(boss, 2); err != nil {
+		t.Fatal(err)
+	}
+	o.keys["carla"], o.keys["emma"] = "the same", "the same"
+	asked, _, err := o.erase(carla, "ana")
+	if err != nil || asked.State != statePending {
+		t.Fatal(asked, err)
+	}
+	if again, _, err := o.approve(emma, asked.ID); err != nil || again.State != statePending || o.generation("ana") != 0 {
+		t.Fatalf("one key approved twice: %+v %v", again, err)
+	}
+	if done, _, err := o.approve(dora, asked.ID); err != nil || done.State != stateDone || !slices.Equal(done.ApprovedBy, []string{"carla", "dora"}) {
+		t.Errorf("%+v %v", done, err)
+	}
+}
+
+// An approver who is revoked between the decision and its commit does not count, even
+// though the deciding node did not know yet.
+func TestAnApproverIsRevokedMeanwhile(t *testing.T) {
+	o := newOffice(t)
+	if _, _, err := o.policy(boss, 2); err != nil {
+		t.Fatal(err)
+	}
+	asked, _, err := o.erase(carla, "ana")
+	if err != nil {
+		t.Fatal(err)
+	}
+	once := true
+	standing := o.pod.config.Standing
+	o.pod.config.Standing = func(v store.View, tenant, identity string) (string, store.Op, bool, error) {
+		key, unchanged, ok, err := standing(v, tenant, identity)
+		if identity == "dora" && once { // everybody was looked at
+			once = false
+			o.gone["carla"] = true
+			_, err = o.state.Commit(t.Context(), store.Batch{
+				RequestID: uuid.New(), Tenant: tenant, Ops: []store.Op{store.Put(identityRecord(tenant, "carla"), []byte("revoked"))},
+				Evidence: []store.Evidence{{Actor: "boss", Action: "identity.revoke", Outcome: "ok"}},
+			})
+		}
+		return key, unchanged, ok, err
+	}
+	if reply, _, err := o.approve(dora, asked.ID); err == nil && reply.State == stateDone || o.generation("ana") != 0 {
+		t.Errorf("erased by %+v, %v", reply, err)
+	}
+}
+
+// What was done does not slow down what is asked: a listing of requests goes through
+// those that wait, however often somebody erases themselves.
+func TestDoneRequestsAreOutOfTheWay(t *testing.T) {
+	o := newOffice(t)
+	id := uuid.New()
+	for range 2 {
+		reply, err := o.host.Do(t.Context(), podtest.Request{
+			As: ana, ID: id, Method: "POST", Target: "/v1/subjects/ana/erasure", Body: map[string]any{"reason": "asked by letter"},
+		}, nil)
+		if err != nil || reply.Status != http.StatusOK || o.generation("ana") != 1 {
+			t.Fatal(o.generation("ana"), err)
+		}
+	}
+	if _, _, err := o.policy(boss, 2); err != nil {
+		t.Fatal(err)
+	}
+	asked, _, err := o.erase(carla, "eva")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := o.approve(dora, asked.ID); err != nil {
+		t.Fatal(err)
+	}
+	if again, _, err := o.approve(emma, asked.ID); err != nil || again.State != stateDone || o.generation("eva") != 1 {
+		t.Errorf("%+v %v", again, err)
+	}
+	err = o.state.Scan(store.K(tap.DefaultTenant, SpaceRequest).Prefix(), "", func(i store.Item) bool {
+		t.Errorf("%s is still among those that wait", i.Key.Last())
+		return true
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -17,7 +17,8 @@ import (
 
 // The spaces of this package in the store, besides [store.SpaceErasure].
 const (
-	SpaceRequest = "erasure-request"
+	SpaceRequest = "erasure-request" // those that wait
+	SpaceDone    = "erasure-done"    // what became of them, kept apart so that nobody has to go through it
 	SpacePolicy  = "erasure-policy"
 )
 
@@ -93,6 +94,7 @@ func names(approvers []approver) []string {
 }
 
 func requestKey(tenant, id string) store.Key { return store.K(tenant, SpaceRequest, id) }
+func doneKey(tenant, id string) store.Key    { return store.K(tenant, SpaceDone, id) }
 func policyKey(tenant string) store.Key      { return store.K(tenant, SpacePolicy) }
 
 // digestOf is what the ledger has of a reason.
@@ -124,6 +126,14 @@ func read[T any](v store.View, k store.Key) (record T, version uint64, err error
 	return record, item.Version, err
 }
 
+// find finds a request, whether it waits or is done.
+func find(v store.View, tenant, id string) (r Request, version uint64, err error) {
+	if r, version, err = read[Request](v, requestKey(tenant, id)); err != nil || version != 0 {
+		return r, version, err
+	}
+	return read[Request](v, doneKey(tenant, id))
+}
+
 // policyOf is the rule in force: one identity, unless somebody set another.
 func policyOf(v store.View, tenant string) (Policy, uint64, error) {
 	p, version, err := read[Policy](v, policyKey(tenant))
@@ -138,7 +148,7 @@ func requests(v store.View, tenant string) (pending []Request, err error) {
 	var damaged error
 	err = v.Scan(store.K(tenant, SpaceRequest).Prefix(), "", func(i store.Item) bool {
 		var r Request
-		if r, damaged = parse[Request](i.Value); damaged == nil && !r.Done {
+		if r, damaged = parse[Request](i.Value); damaged == nil {
 			pending = append(pending, r)
 		}
 		return damaged == nil
