@@ -182,18 +182,21 @@ var commands = map[string]map[string]string{
 		"intent":   "send show",
 		"memory":   "add import export search list show remove",
 		"tcep":     "book show balances currencies",
-		"evidence": "append list show proof export verify checkpoint key",
+		"evidence": "append list show proof export verify checkpoint key audit mirror tail policy anchors witness rotate-key",
 		"guardian": "list show approve deny",
 		"room":     "create list show history act",
 		"context":  "show",
 		"cluster":  "status invite invitations withdraw remove promote transfer",
+		"witness":  "init trust cosign show",
+		"subject":  "erase approve list show policy",
+		"security": "alerts acknowledge blocks lift policy",
 		"status":   "", "ready": "", "api": "", "demo": "", "completion": "", "version": "",
 	},
 	"tamvd":     {"init": "", "join": "", "run": "", "recover": "", "dev": "", "version": ""},
-	"tamvbench": {"intent": "", "evidence": "", "quality": "", "cluster": "", "failover": ""},
+	"tamvbench": {"intent": "", "evidence": "", "quality": "", "cluster": "", "failover": "", "ledger": "", "vector": ""},
 }
 
-var commandLine = regexp.MustCompile(`^(tamv[a-z]+)(?: --[a-z]+ \S+)* ([a-z]+)(?: ([a-z]+))?`)
+var commandLine = regexp.MustCompile(`^(tamv[a-z]+)(?: --[a-z]+ \S+)* ([a-z]+)(?: ([a-z][a-z-]*))?`)
 
 // verbOf is the program with its verbs when a code span is one of our commands.
 func verbOf(code string) string {
