@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"time"
 
 	bolterrors "go.etcd.io/bbolt/errors"
 
@@ -21,9 +20,6 @@ const (
 	DamagedState   = "state"
 	DamagedSegment = "segment"
 )
-
-// mending is when to ask again for what is in a damaged segment.
-const mending = time.Minute
 
 // Damage is one place on disk that is not as it was written. It is an error
 // whose cause is [ErrDamaged]; find it with errors.As on a *Damage.
@@ -51,7 +47,7 @@ func (d *Damage) report() error {
 	const op = "store.read"
 	if d.Kind == DamagedSegment {
 		return tap.Wrap(op, tap.Unavailable, d, "segment %d of the ledger is damaged on this node; it is mended from another node or a backup", d.Number).
-			WithCode("damaged").WithRetryAfter(mending)
+			WithCode("damaged").WithRetryAfter(tap.DefaultRetryAfter)
 	}
 	return tap.Wrap(op, tap.Unavailable, d, "the state is damaged on this node: %s; it is rebuilt from a snapshot or another node", d.Detail).WithCode("damaged")
 }
