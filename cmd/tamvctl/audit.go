@@ -23,6 +23,7 @@ type auditFlags struct {
 	damages  int
 	payloads string
 	parallel int
+	segments string
 }
 
 func (a *app) evidenceAudit() *cobra.Command {
@@ -39,6 +40,7 @@ func (a *app) evidenceAudit() *cobra.Command {
 	c.Flags().IntVar(&in.damages, "continue", 1, textFlagContinue.In(a.lang))
 	c.Flags().StringVar(&in.payloads, "payloads", "present", textFlagPayloads.In(a.lang))
 	c.Flags().IntVar(&in.parallel, "parallel", in.parallel, textFlagParallel.In(a.lang))
+	c.Flags().StringVar(&in.segments, "segments", "", textFlagSegments.In(a.lang))
 	complete(c, "payloads", "present", "required", "ignored")
 	return c
 }
@@ -92,6 +94,9 @@ func (a *app) audit(ctx context.Context, place string, in auditFlags) error {
 		return err
 	}
 	src, err := a.logSource(place)
+	if err == nil {
+		src, err = a.withSegments(src, in.segments)
+	}
 	if err != nil {
 		return err
 	}
@@ -231,13 +236,16 @@ type mirrored struct {
 
 func (a *app) evidenceMirror() *cobra.Command {
 	var trust trustFlags
-	var from string
+	var from, segments string
 	o := mirror.Options{Workers: 4}
 	c := a.verb("mirror DIR [--from URL|DIR] [--key KEY|@FILE | --policy FILE] [--payloads]", textEvidenceMirror, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
 		if o.Workers < 1 || o.Workers > maxParallel {
 			return usage("--parallel %d is not within 1..%d", o.Workers, maxParallel)
 		}
 		src, err := a.logSource(from)
+		if err == nil {
+			src, err = a.withSegments(src, segments)
+		}
 		if err != nil {
 			return err
 		}
@@ -261,6 +269,7 @@ func (a *app) evidenceMirror() *cobra.Command {
 	trust.optional(a, c)
 	c.Flags().StringVar(&from, "from", "", textFlagMirrorFrom.In(a.lang))
 	c.Flags().BoolVar(&o.Payloads, "payloads", false, textFlagMirrorPayloads.In(a.lang))
+	c.Flags().StringVar(&segments, "segments", "", textFlagSegments.In(a.lang))
 	c.Flags().IntVar(&o.Workers, "parallel", o.Workers, textFlagParallel.In(a.lang))
 	return c
 }

@@ -20,12 +20,16 @@ type carriedFile struct {
 	data []byte
 }
 
-// carried reads files of the command line. Those that are pictures are together one
-// file more, which comes last.
+// carried reads files of the command line, and those in its folders. Those that are
+// pictures are together one file more, which comes last.
 func (a *app) carried(names []string, what tap.Text) ([]carriedFile, error) {
 	var files []carriedFile
 	var frames courier.Collector
 	pictures := 0
+	names, err := a.inFolders(names)
+	if err != nil {
+		return nil, err
+	}
 	for _, name := range names {
 		raw, err := a.readFile(name)
 		if err != nil {
@@ -54,6 +58,26 @@ func (a *app) carried(names []string, what tap.Text) ([]carriedFile, error) {
 		files = append(files, carriedFile{what.In(a.lang), data})
 	}
 	return files, nil
+}
+
+// inFolders puts the files of a folder in its place.
+func (a *app) inFolders(names []string) (all []string, err error) {
+	for _, name := range names {
+		if info, err := os.Stat(a.path(name)); err != nil || !info.IsDir() {
+			all = append(all, name)
+			continue
+		}
+		inside, err := os.ReadDir(a.path(name))
+		if err != nil {
+			return nil, fileError(err)
+		}
+		for _, f := range inside {
+			if f.Type().IsRegular() {
+				all = append(all, filepath.Join(name, f.Name()))
+			}
+		}
+	}
+	return all, nil
 }
 
 // frameError names the picture and, where frames are missing, which.

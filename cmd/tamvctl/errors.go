@@ -67,6 +67,7 @@ var hints = map[string]tap.Text{
 	"checkpoint_needed":    textHintCheckpointNeeded,
 	"not_anchored":         textHintNotAnchored,
 	"blocked":              textHintBlocked,
+	codeArchived:           textHintArchived,
 }
 
 // fail reports an error and returns its exit code.

@@ -14,7 +14,8 @@ import (
 func (a *app) evidenceCommand() *cobra.Command {
 	return a.group("evidence", textEvidenceGroup, a.evidenceAppend(), a.evidenceList(), a.evidenceShow(), a.evidenceProof(),
 		a.evidenceTail(), a.evidenceExport(), a.evidenceVerify(), a.evidenceAudit(), a.evidenceMirror(), a.evidenceCheckpoint(),
-		a.evidenceKey(), a.evidenceRotateKey(), a.evidencePolicy(), a.evidenceAnchors(), a.evidenceWitness())
+		a.evidenceKey(), a.evidenceRotateKey(), a.evidencePolicy(), a.evidenceAnchors(), a.evidenceWitness(),
+		a.evidenceSegments(), a.evidenceArchive())
 }
 
 // ledgerEntry is an entry of the ledger as the appliance shows it.

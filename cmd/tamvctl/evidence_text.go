@@ -8,6 +8,8 @@ var (
 	textEvidenceMirror = tap.Text{EN: "Copy the ledger into a folder, or bring the copy up to date.", ES: "Copia el registro en una carpeta, o pone la copia al día."}
 	textEvidenceTail   = tap.Text{EN: "Follow entries as they are appended.", ES: "Sigue las entradas a medida que se añaden."}
 	textEvidencePolicy = tap.Text{EN: "Show what the site suggests to trust, as a policy file.", ES: "Muestra en quién sugiere confiar el sitio, como archivo de política."}
+	textSegments       = tap.Text{EN: "List the ledger's sealed files, and what is archived.", ES: "Lista los archivos sellados del registro, y lo archivado."}
+	textArchive        = tap.Text{EN: "Copy sealed files out, check them, and let their entries leave the site; proofs stay.", ES: "Copia archivos sellados, los comprueba y deja salir del sitio sus entradas; las pruebas quedan."}
 	textRotateKey      = tap.Text{EN: "Have the ledger signed with new keys from now on.", ES: "Hace firmar el registro con claves nuevas desde ahora."}
 
 	textAnchors        = tap.Text{EN: "Show which witnesses saw what, and carry checkpoints to them.", ES: "Muestra qué vio cada testigo, y les lleva puntos de control."}
@@ -38,6 +40,10 @@ var (
 	textFlagPayloads       = tap.Text{EN: "present (check those that are there), required or ignored", ES: "present (comprueba los que hay), required o ignored"}
 	textFlagMirrorFrom     = tap.Text{EN: "copy from this URL or folder; the context's appliance when absent", ES: "copia desde esta URL o carpeta; del sistema del contexto si falta"}
 	textFlagMirrorPayloads = tap.Text{EN: "take the payloads too", ES: "copia también los contenidos"}
+	textFlagArchiveTo      = tap.Text{EN: "folder for the copies", ES: "carpeta para las copias"}
+	textFlagTarget         = tap.Text{EN: "where the copies will be, for the record; the folder when absent", ES: "dónde estarán las copias, para que conste; la carpeta si falta"}
+	textFlagCopyOnly       = tap.Text{EN: "copy and check only; nothing leaves the site", ES: "solo copia y comprueba; nada sale del sitio"}
+	textFlagSegments       = tap.Text{EN: "folder with segment files, for entries that are archived", ES: "carpeta con archivos de segmentos, para las entradas archivadas"}
 	textFlagHistory        = tap.Text{EN: "print the signed history of the keys instead", ES: "muestra en su lugar el historial firmado de las claves"}
 	textFlagKeyHistory     = tap.Text{EN: "key history of the log: believe every key that --key vouches for", ES: "historial de claves del registro: cree en cada clave que --key avala"}
 	textFlagCosigned       = tap.Text{EN: "only with a checkpoint that enough witnesses cosigned", ES: "solo con un punto de control que cofirmaron testigos suficientes"}
@@ -54,6 +60,8 @@ var (
 var (
 	textAlgorithm       = tap.Text{EN: "algorithm", ES: "algoritmo"}
 	textAnchored        = tap.Text{EN: "anchored", ES: "anclado"}
+	textArchived        = tap.Text{EN: "archived", ES: "archivado"}
+	textSHA256          = tap.Text{EN: "hash (SHA-256)", ES: "resumen (SHA-256)"}
 	textCheckpoints     = tap.Text{EN: "checkpoints", ES: "puntos de control"}
 	textConflict        = tap.Text{EN: "conflict", ES: "conflicto"}
 	textCosignatureFile = tap.Text{EN: "cosignatures", ES: "cofirmas"}
@@ -78,6 +86,9 @@ var (
 	textAuditing        = tap.Text{EN: "checking", ES: "comprobando"}
 	textMirroring       = tap.Text{EN: "copying", ES: "copiando"}
 	textEntriesAt       = tap.Text{EN: "%d of %d entries, %.0f/s", ES: "%d de %d entradas, %.0f/s"}
+	textArchivedBefore  = tap.Text{EN: "%d segments were archived before the error.", ES: "%d segmentos se archivaron antes del error."}
+	textCopying         = tap.Text{EN: "copying segment %d: %d MiB, %.1f MiB/s", ES: "copiando el segmento %d: %d MiB, %.1f MiB/s"}
+	textOnDisk          = tap.Text{EN: "On this node: %d bytes with entries, %d left of archived ones, %d gone.", ES: "En este nodo: %d bytes con entradas, %d de lo archivado, %d ya fuera."}
 	textFirstUse        = tap.Text{EN: "The keys came from the ledger itself. Compare the file \"key\" in the folder with what its operators say.", ES: "Las claves vinieron del propio registro. Compare el archivo «key» de la carpeta con lo que digan sus operadores."}
 	textFramesDrawn     = tap.Text{EN: "%d pictures are in %s; show or print each, and photograph all of them.", ES: "Hay %d imágenes en %s; muestre o imprima cada una, y fotografíe todas."}
 	textPolicyAdvice    = tap.Text{EN: "This is what the site says. Take keys from the witnesses themselves before you rely on them.", ES: "Esto es lo que dice el sitio. Obtenga las claves de los propios testigos antes de confiar en ellas."}
@@ -99,5 +110,6 @@ var (
 	textHintUnknownWitness   = tap.Text{EN: "Register the witness first: `tamvctl evidence witness add KEY`.", ES: "Registre antes al testigo: `tamvctl evidence witness add KEY`."}
 	textHintCheckpointNeeded = tap.Text{EN: "Add --request with the file that was carried to the witness.", ES: "Añada --request con el archivo que se llevó al testigo."}
 	textHintNotAnchored      = tap.Text{EN: "Carry a request to the witnesses first, or leave --cosigned away.", ES: "Lleve antes una petición a los testigos, o quite --cosigned."}
+	textHintArchived         = tap.Text{EN: "Ask the operators for the segment's file, and give its folder with --segments.", ES: "Pida a los operadores el archivo del segmento, e indique su carpeta con --segments."}
 	textHintBlocked          = tap.Text{EN: "Too many attempts from this address failed. An operator lifts it: `tamvctl security lift ADDRESS`.", ES: "Fallaron demasiados intentos desde esta dirección. Un operador la libera: `tamvctl security lift ADDRESS`."}
 )

@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 
+	"tamv.internal/tamv/cmd/tamvctl/mirror"
 	"tamv.internal/tamv/store/bookpi"
 	"tamv.internal/tamv/tap"
 	"tamv.internal/tamv/tap/client"
@@ -80,7 +81,10 @@ type applianceLog struct {
 // Fetch implements bookpi.Source.
 func (l applianceLog) Fetch(ctx context.Context, path string, limit int64) ([]byte, error) {
 	reply, err := l.app.requestAs(ctx, l.client, http.MethodGet, logPrefix+path, nil, nil)
+	err = archivedError(err)
 	switch {
+	case errors.Is(err, mirror.ErrArchived):
+		return nil, err
 	case tap.IsKind(err, tap.NotFound):
 		return nil, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
 	case err != nil:

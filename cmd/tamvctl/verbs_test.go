@@ -43,6 +43,8 @@ var arguments = map[string]string{
 	"evidence anchors list":    "",
 	"evidence anchors request": "x --out y",
 	"evidence append":          "x ok --data 1",
+	"evidence archive":         "0 --to .",
+	"evidence segments":        "",
 	"evidence audit":           "--key " + verifier,
 	"evidence checkpoint":      "",
 	"evidence export":          "x --out y",
