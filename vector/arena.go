@@ -13,8 +13,10 @@ const (
 	// smallArena is how many bytes an arena holds on Go's heap before it gets a
 	// region: an index of a few dozen vectors should cost a few kilobytes.
 	smallArena = 64 << 10
-	// commitStep is the least that a region grows by.
+	// commitStep is the least that a region grows by, hugePage that a large one
+	// does: the kernel gives huge pages only where they fit.
 	commitStep = 256 << 10
+	hugePage   = 2 << 20
 	// reservedRows is how many rows a region has addresses for unless more are
 	// announced. Beyond, the arena moves to a region four times as large.
 	reservedRows = 4 << 20
@@ -146,7 +148,11 @@ func (a *arena[T]) move(s *space, need int) (left []byte, err error) {
 func (a *arena[T]) commit(n int) error {
 	size := a.size()
 	from := roundUp(len(a.data)*size, pageSize)
-	to := min(roundUp(n+n/8, commitStep), len(a.region))
+	step := commitStep
+	if n >= 4*hugePage {
+		step = hugePage
+	}
+	to := min(roundUp(n+n/8, step), len(a.region))
 	if to > from {
 		var err error
 		if a.file != nil {

@@ -130,6 +130,11 @@ func (v *view) greedy(s *scratch, q *query, entry uint32, from, to int) uint32 {
 	return entry
 }
 
+// abreast is how many nodes a walk expands together. Their neighbours are measured
+// in one call, so that the processor waits for memory once instead of twice; almost
+// every candidate is expanded sooner or later, so little is measured in vain.
+const abreast = 2
+
 // beam gathers in s.pool the ef nodes nearest to q that a walk from entry at a
 // level finds. It looks at deleted rows like at others.
 func (v *view) beam(s *scratch, q *query, entry uint32, level, ef int) {
@@ -139,18 +144,45 @@ func (v *view) beam(s *scratch, q *query, entry uint32, level, ef int) {
 
 // spread is beam for a walk that passes over the rows visited already.
 func (v *view) spread(s *scratch, q *query, entry uint32, level, ef int) {
-	visited, epoch := s.visited, s.epoch
 	s.rows = append(s.rows[:0], entry)
 	p := append(s.pool[:0], poolEntry(v.measure(s, q, s.rows)[0], entry))
-	visited[entry] = epoch
+	s.visited[entry] = s.epoch
 	for next := 0; next < len(p); {
 		if p[next]&expanded != 0 {
 			next++
 			continue
 		}
+		next = v.expand(s, p, next, level)
+		if len(s.rows) == 0 {
+			continue
+		}
+		v.prefetch(p[next:], level) // the likely next ones, while these neighbours are measured
+		for i, key := range v.measure(s, q, s.rows) {
+			if len(p) == ef && key >= p.key(ef-1) {
+				continue
+			}
+			var at int
+			p, at = p.insert(poolEntry(key, s.rows[i]), ef)
+			next = min(next, at)
+		}
+		v.prefetch(p[next:], level)
+	}
+	s.pool = p
+}
+
+// expand puts into s.rows the neighbours, not visited before, of the first nodes
+// from p[from] on that are not expanded. It returns where those behind them begin.
+func (v *view) expand(s *scratch, p pool, from, level int) (next int) {
+	visited, epoch := s.visited, s.epoch
+	rows := s.rows[:0]
+	next = from
+	for taken := 0; taken < abreast && next < len(p); next++ {
+		if p[next]&expanded != 0 {
+			continue
+		}
+		taken++
 		p[next] |= expanded
 		count, links := v.neighbours(p.row(next), level)
-		rows := s.rows[:0]
 		for i := range links[:count] {
 			row := atomic.LoadUint32(&links[i])
 			if int(row) < v.rows && visited[row] != epoch {
@@ -158,27 +190,19 @@ func (v *view) spread(s *scratch, q *query, entry uint32, level, ef int) {
 				rows = append(rows, row)
 			}
 		}
-		if level == 0 && next+1 < len(p) { // the likely next one, while this one's neighbours are measured
-			simd.Prefetch(v.links(p.row(next+1), 0))
-		}
-		if len(rows) == 0 {
-			continue
-		}
-		first := next + 1
-		for i, key := range v.measure(s, q, rows) {
-			if len(p) == ef && key >= p.key(ef-1) {
-				continue
-			}
-			var at int
-			p, at = p.insert(poolEntry(key, rows[i]), ef)
-			first = min(first, at)
-		}
-		next = min(next, first)
-		if level == 0 && next < len(p) {
-			simd.Prefetch(v.links(p.row(next), 0))
-		}
 	}
-	s.pool = p
+	s.rows = rows
+	return next
+}
+
+// prefetch fetches the links of the nodes that may be expanded next.
+func (v *view) prefetch(p pool, level int) {
+	if level > 0 {
+		return
+	}
+	for i := range p[:min(abreast, len(p))] {
+		simd.Prefetch(v.links(p.row(i), 0))
+	}
 }
 
 // pool is a list of rows sorted by distance, then row: distance<<32 | row<<1 |

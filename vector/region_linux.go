@@ -19,7 +19,11 @@ func reserveRegion(n int) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return unsafe.Slice((*byte)(p), n), nil
+	region := unsafe.Slice((*byte)(p), n)
+	// A walk jumps about: with pages of 4 KiB each step waits for a page table too.
+	// A kernel that has no huge pages may refuse.
+	_ = unix.Madvise(region, unix.MADV_HUGEPAGE)
+	return region, nil
 }
 
 // commitRegion puts zeroed memory behind the bytes from..to, multiples of the

@@ -58,6 +58,14 @@ func (v *view) codeScore(q *query, row uint32, dot int32) float32 {
 	return float32(float64(dot) / lengths)
 }
 
+// compared is how many of ef candidates are compared by their floats for k hits.
+func (v *view) compared(k, ef int) int {
+	if v.cfg.Tier != Full {
+		return ef // signs order roughly, and codes are all that tier Codes has
+	}
+	return max(2*k, min(4*k, ef/2))
+}
+
 // rerank orders what a walk found: of s.maybe, nearest first by codes, enough of
 // the nearest are compared by their floats, and the k best of those become
 // s.best. It reports true.
@@ -77,11 +85,12 @@ func (v *view) rerank(s *scratch, k, ef int) bool {
 		}
 		return true
 	}
-	compared := min(len(s.maybe), max(2*k, min(4*k, ef/2)))
-	if v.cfg.Tier == Bits {
-		compared = len(s.maybe) // signs order roughly
-	}
-	for _, c := range s.maybe[:compared] {
+	compared := min(len(s.maybe), v.compared(k, ef))
+	const ahead = 4
+	for i, c := range s.maybe[:compared] {
+		if i+ahead < compared {
+			simd.Prefetch(v.vector(s.maybe[i+ahead].row))
+		}
 		s.best.offer(v, scored{score: v.score(&s.query, c.row), row: c.row}, k)
 	}
 	return true

@@ -97,10 +97,11 @@ func (v *view) walk(s *scratch, m *matcher, o Options) bool {
 	// Where one row in n matches, ef matching candidates take n*ef candidates.
 	width := max(ef, int(float64(ef)*float64(v.used)/float64(max(m.most, 1))))
 	enough := max(o.K, ef/2)
+	most := min(ef, max(enough, v.compared(o.K, ef)))
 	for width <= MaxEF && width*v.advantage <= m.most {
 		entry := v.greedy(s, &s.query, v.entry, v.top, 0)
 		v.beam(s, &s.query, entry, 0, width)
-		found := v.gather(s, m, ef)
+		found := v.gather(s, m, most)
 		if found >= enough || found >= o.K && len(s.pool) < width {
 			return v.rerank(s, o.K, ef)
 		}
@@ -110,15 +111,15 @@ func (v *view) walk(s *scratch, m *matcher, o Options) bool {
 	return false
 }
 
-// gather puts at most ef rows of s.pool that match into s.maybe, nearest first.
-func (v *view) gather(s *scratch, m *matcher, ef int) int {
+// gather puts at most so many rows of s.pool that match into s.maybe, nearest first.
+func (v *view) gather(s *scratch, m *matcher, most int) int {
 	s.maybe = s.maybe[:0]
 	for i := range s.pool {
 		row, key := s.pool.row(i), s.pool.key(i)
 		for ok := true; ok; row, ok = v.twin(row) {
 			if m.admits(row) && m.accepts(row) {
-				if s.maybe = append(s.maybe, candidate{row: row, key: key}); len(s.maybe) == ef {
-					return ef
+				if s.maybe = append(s.maybe, candidate{row: row, key: key}); len(s.maybe) == most {
+					return most
 				}
 			}
 		}
