@@ -56,7 +56,7 @@ func (n *node) openKeyring() error {
 // needs of the log it asks only when it is used.
 func (n *node) shareKeyring() {
 	n.secrets.exchange = keyring.NewExchange(keyring.ExchangeConfig{
-		Ring: n.secrets.ring, Self: n.settings.Node, Members: n.memberIDs, Changed: n.engines.members.Changed, Logger: n.cfg.Logger,
+		Ring: n.secrets.ring, Self: n.settings.Node, Members: n.memberIDs, Voters: n.voterIDs, Changed: n.engines.members.Changed, Logger: n.cfg.Logger,
 		Dial: func(ctx context.Context, member string) (net.Conn, error) {
 			if c := n.replica.Load(); c != nil {
 				return c.DialMember(ctx, member, purposeKeys)
@@ -85,6 +85,14 @@ func (n *node) memberIDs() []string {
 	}
 	slices.Sort(ids)
 	return ids
+}
+
+// voterIDs are those of them that are no observers: these may be away for long.
+func (n *node) voterIDs() []string {
+	return slices.DeleteFunc(n.memberIDs(), func(id string) bool {
+		m, known := n.engines.members.Member(id)
+		return known && m.Observer
+	})
 }
 
 // checkKeyring fails while an erased key is not overwritten yet.

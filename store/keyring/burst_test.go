@@ -18,7 +18,7 @@ func TestManySubjectsAtOnceAreAllSealed(t *testing.T) {
 	var sealers []*Sealer
 	for _, name := range []string{"n1", "n2", "n3"} {
 		disk := &faults{lazy: true, write: func(string, []byte) (int, error) {
-			<-time.After(3 * time.Millisecond)
+			<-time.After(2 * time.Millisecond)
 			return 0, nil
 		}}
 		r := openRingOn(t, t.TempDir(), disk)

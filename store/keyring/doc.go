@@ -9,7 +9,7 @@
 // # What is guaranteed
 //
 //   - A payload is proposed only after its key is on the disks of a majority of the
-//     members ([Exchange.Store]).
+//     voting members ([Exchange.Store]); those that only follow get it when they can.
 //   - Destroying a key makes it unusable on this node at once and overwrites its slot
 //     soon after ([Ring.Advance]); a failed overwrite is tried again, and
 //     [Ring.Status] says what is left.

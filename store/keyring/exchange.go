@@ -33,6 +33,9 @@ type ExchangeConfig struct {
 	// Members are the ids of all members at present, Self among them, always in the same
 	// order.
 	Members func() []string
+	// Voters are those of the members whose majority a secret must be stored by; nil = all.
+	// A member that only follows, and may be away for long, is none of them.
+	Voters func() []string
 	// Dial connects to a member whose Exchange serves the other end.
 	Dial func(ctx context.Context, member string) (net.Conn, error)
 	// Changed returns a channel that is closed when the members change next; nil = they
@@ -59,6 +62,9 @@ type Exchange struct {
 func NewExchange(c ExchangeConfig) *Exchange {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Voters == nil {
+		c.Voters = c.Members
 	}
 	if c.Changed == nil {
 		c.Changed = func() <-chan struct{} { return nil }
@@ -91,6 +97,17 @@ func (e *Exchange) others() []string {
 	return slices.DeleteFunc(slices.Clone(e.config.Members()), func(id string) bool { return id == e.config.Self })
 }
 
+// majority is how many voters are more than half of them, and how many of these this node
+// is: one or none. votes says whether another member is one.
+func (e *Exchange) majority() (needed, here int, votes func(member string) bool) {
+	voters := e.config.Voters()
+	votes = func(member string) bool { return slices.Contains(voters, member) }
+	if votes(e.config.Self) {
+		here = 1
+	}
+	return len(voters)/2 + 1, here, votes
+}
+
 // call sends one request to a member and returns the body of the answer.
 func (e *Exchange) call(ctx context.Context, conn net.Conn, kind byte, body []byte, want byte) ([]byte, error) {
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
@@ -107,8 +124,8 @@ func (e *Exchange) call(ctx context.Context, conn net.Conn, kind byte, body []by
 	return answer, err
 }
 
-// Store makes a secret safe: it returns once the secret is on the disks of a majority of
-// the members, this one's among them. The others get it as well if they can be reached.
+// Store makes a secret safe: it returns once the secret is on this node's disk and on
+// those of a majority of the voters. The others get it as well if they can be reached.
 // The error is Conflict, generation_over, when somebody knows that the subject was erased;
 // Unavailable, keyring_quorum, while too few members answer, or of this node's disk. After
 // an error the secret may be on some members' disks, where it does no harm, and may be
@@ -118,38 +135,41 @@ func (e *Exchange) Store(ctx context.Context, s Secret) error {
 		return err
 	}
 	others := e.others()
-	needed := (len(others)+1)/2 + 1
-	if needed == 1 {
-		return nil
+	needed, stored, votes := e.majority()
+	type result struct {
+		member string
+		err    error
 	}
-	results := make(chan error, len(others))
+	results := make(chan result, len(others))
 	body := appendSecrets(nil, []Secret{s}) // now: the caller may clear the secret when we return
 	for _, member := range others {
 		err := e.start(func() { // goes on when a majority has answered
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 			defer cancel()
-			results <- e.put(ctx, member, body)
+			results <- result{member, e.put(ctx, member, body)}
 		})
 		if err != nil {
 			return err
 		}
 	}
-	stored := 1
 	for range others {
+		if stored >= needed {
+			return nil
+		}
 		select {
-		case err := <-results:
-			if tap.IsKind(err, tap.Conflict) {
-				return err
+		case r := <-results:
+			if tap.IsKind(r.err, tap.Conflict) {
+				return r.err
 			}
-			if err == nil {
+			if r.err == nil && votes(r.member) {
 				stored++
-			}
-			if stored >= needed {
-				return nil
 			}
 		case <-ctx.Done():
 			return tap.AsError(ctx.Err())
 		}
+	}
+	if stored >= needed {
+		return nil
 	}
 	return errQuorum("the key could not be stored by a majority of the members", stored, needed)
 }
@@ -223,8 +243,9 @@ func (e *Exchange) Fetch(ctx context.Context, id ID) (Secret, error) {
 // fetch asks all other members at once.
 func (e *Exchange) fetch(ctx context.Context, id ID) (Secret, error) {
 	type result struct {
-		found []Secret
-		err   error
+		member string
+		found  []Secret
+		err    error
 	}
 	others := e.others()
 	results := make(chan result, len(others))
@@ -233,14 +254,17 @@ func (e *Exchange) fetch(ctx context.Context, id ID) (Secret, error) {
 	for _, member := range others {
 		err := e.start(func() {
 			found, err := e.get(ctx, member, []ID{id})
-			results <- result{found, err}
+			results <- result{member, found, err}
 		})
 		if err != nil {
 			return Secret{}, err
 		}
 	}
-	lacking, needed := 1, (len(others)+1)/2+1
+	needed, lacking, votes := e.majority()
 	var late <-chan time.Time // when a majority lacks it, the rest may still have it: one of them may be new here
+	if lacking >= needed {
+		late = time.After(fetchGrace)
+	}
 	for answered := 0; answered < len(others); answered++ {
 		var r result
 		select {
@@ -252,19 +276,21 @@ func (e *Exchange) fetch(ctx context.Context, id ID) (Secret, error) {
 			continue
 		}
 		if len(r.found) == 0 {
-			if lacking++; lacking == needed {
+			if votes(r.member) {
+				lacking++
+			}
+			if lacking >= needed && late == nil {
 				late = time.After(fetchGrace)
 			}
 			continue
 		}
-		err := e.ring.Put(r.found...)
-		if tap.IsKind(err, tap.Conflict) {
-			err = errErased()
+		s := r.found[0]
+		if err := e.ring.Put(s); tap.IsKind(err, tap.Conflict) || e.ring.Over(s) {
+			return Secret{}, errErased()
+		} else if err != nil {
+			e.log.Debug("a key of another member can be used and not be kept", "error", err)
 		}
-		if err != nil {
-			return Secret{}, err
-		}
-		return r.found[0], nil
+		return s, nil
 	}
 	if lacking >= needed {
 		return Secret{}, errErased()

@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -432,5 +433,53 @@ func FuzzServe(f *testing.F) {
 		if answer != frameRefused && answer != kind+64 || len(reply) > maxFrame {
 			t.Fatalf("type %d was answered with %d, %d bytes", kind, answer, len(reply))
 		}
+	})
+}
+
+// Members that only follow get secrets, and nothing waits for them.
+func TestObserversAreNotNeeded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "n1", "o1", "o2")
+		for _, n := range s.nodes {
+			n.config.Voters = func() []string { return []string{"n1"} }
+		}
+		first, second := subjectKey("ana", 0, 1), subjectKey("eva", 0, 2)
+		must(t, s.nodes["n1"].Store(t.Context(), first))
+		synctest.Wait()
+		if !s.nodes["o1"].ring.Has(first.ID()) || !s.nodes["o2"].ring.Has(first.ID()) {
+			t.Error("an observer that can be reached lacks it")
+		}
+		s.set(s.down, "o1", true)
+		s.set(s.mute, "o2", true)
+		must(t, s.nodes["n1"].Store(t.Context(), second))
+		began := time.Now()
+		_, err := s.nodes["n1"].Fetch(t.Context(), subjectKey("leo", 0, 3).ID())
+		wantCode(t, err, tap.NotFound, "erased")
+		if time.Since(began) > fetchGrace {
+			t.Errorf("waited %v for observers", time.Since(began))
+		}
+		s.set(s.down, "o1", false)
+		s.set(s.down, "n1", true)
+		wantCode(t, s.nodes["o1"].Store(t.Context(), subjectKey("leo", 0, 4)), tap.Unavailable, "keyring_quorum")
+	})
+}
+
+// A disk that takes nothing more does not keep anybody from reading; an erasure does.
+func TestAFetchedKeyOpensWithoutRoomForIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "n1", "n2")
+		first, second := subjectKey("ana", 0, 1), subjectKey("eva", 0, 2)
+		must(t, s.nodes["n1"].ring.Put(first, second))
+		full := &faults{lazy: true, write: func(string, []byte) (int, error) { return 0, syscall.ENOSPC }}
+		ring, err := Open(Config{Dir: s.nodes["n2"].dir, Sealing: sealing, OpenFile: full.open})
+		must(t, err)
+		t.Cleanup(func() { _ = ring.Close() })
+		reader := NewExchange(ExchangeConfig{Ring: ring, Self: "n2", Members: s.members, Dial: s.nodes["n2"].config.Dial})
+		if got, err := reader.Fetch(t.Context(), first.ID()); err != nil || got.ID() != first.ID() {
+			t.Errorf("%v", err)
+		}
+		ring.Advance("main", "eva", 1)
+		_, err = reader.Fetch(t.Context(), second.ID())
+		wantCode(t, err, tap.NotFound, "erased")
 	})
 }

@@ -258,6 +258,13 @@ func (r *Ring) isOver(s Secret) bool {
 	return s.Kind == SubjectKey && s.Generation < r.over[subject{s.Tenant, s.Subject}]
 }
 
+// Over says whether a secret is of a generation that is over.
+func (r *Ring) Over(s Secret) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.isOver(s)
+}
+
 // take takes over what was written. A subject may have been erased meanwhile: then its
 // key is forgotten at once.
 func (r *Ring) take(kind Kind, secrets []Secret, slots []uint64, written bool) {

@@ -17,7 +17,7 @@ type Sealer struct {
 	exchange *Exchange
 
 	mu     sync.Mutex
-	among  []string            // guarded by mu; the members that safe is about
+	among  []string            // guarded by mu; the voters that safe is about
 	safe   map[ID]bool         // guarded by mu; known to be stored by a majority of them
 	making map[keyFor]*promise // guarded by mu; keys that somebody is making safe
 }
@@ -76,8 +76,8 @@ func (s *Sealer) key(ctx context.Context, want keyFor) (Secret, error) {
 func (s *Sealer) find(ctx context.Context, want keyFor) (Secret, *promise, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if members := s.exchange.config.Members(); !slices.Equal(members, s.among) {
-		s.among = slices.Clone(members)
+	if voters := s.exchange.config.Voters(); !slices.Equal(voters, s.among) {
+		s.among = slices.Clone(voters)
 		clear(s.safe) // a majority of the members then may be none of those now
 	}
 	key, ok, err := s.ring.Key(want.tenant, want.name, want.generation)
@@ -107,7 +107,7 @@ func (s *Sealer) make(ctx context.Context, want keyFor, key Secret, ok bool, amo
 	clear(key.Value)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p.err == nil && slices.Equal(among, s.exchange.config.Members()) {
+	if p.err == nil && slices.Equal(among, s.exchange.config.Voters()) {
 		s.safe[id] = true
 	}
 	delete(s.making, want)
