@@ -187,3 +187,28 @@ func TestAnArchiveOfADamagedSegmentStops(t *testing.T) {
 		t.Fatal("it is archived all the same")
 	}
 }
+
+// A file that was to go when a snapshot is released and that was made anew since
+// stays: the state went back and archived the same segment again.
+func TestAFileThatWasMadeAnewStays(t *testing.T) {
+	m := covered(t, t.TempDir())
+	dir := t.TempDir()
+	early := must(m.Snapshot())
+	if _, err := early.WriteTo(dir); err != nil {
+		t.Fatal(err)
+	}
+	early.Release()
+	m.archive(0)
+	held := must(m.Snapshot())
+	if err := m.Restore(dir); err != nil {
+		t.Fatal(err)
+	}
+	m.archive(0)
+	held.Release()
+	if exists(m.segments.path(0)) || !exists(m.leavesPath(0)) {
+		t.Fatal("the wrong file went")
+	}
+	if report, err := m.Scrub(t.Context(), noPace); err != nil || len(report.Damaged) > 0 {
+		t.Fatalf("%+v %v", report, err)
+	}
+}

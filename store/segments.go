@@ -159,7 +159,7 @@ func (s *segments) retire(number uint64, path string) {
 }
 
 // wanted takes a file off the list of those to remove: a state that was
-// restored counts on it again.
+// restored counts on it again, or it is made anew.
 func (s *segments) wanted(path string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -180,6 +180,7 @@ func (s *segments) keep(number uint64, made leaves) error {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
+	s.wanted(path)
 	return errors.Join(os.Rename(f.Name(), path), syncDir(s.dir))
 }
 
@@ -197,6 +198,7 @@ func (s *segments) seal(number uint64, blocks iter.Seq2[[]byte, error]) (segment
 	if err = errors.Join(err, f.Close()); err != nil {
 		return info, errors.Join(err, os.Remove(f.Name())) // a full disk needs the room
 	}
+	s.wanted(path)
 	return info, errors.Join(os.Rename(f.Name(), path), syncDir(s.dir))
 }
 
