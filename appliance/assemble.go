@@ -30,7 +30,7 @@ func (n *node) assemble() (*parts, error) {
 	cfg, now := n.cfg, n.clock.Now
 	gate := anubis.New(anubis.Config{
 		Directory: n.engines.directory, View: n.store, Writer: n.writer, Now: now, Log: cfg.Logger, Limits: anubis.DefaultLimits(),
-		Watchlist: n.engines.watchlist, Exempt: n.hosts.has,
+		Watchlist: n.engines.watchlist, Exempt: n.exempt,
 		Fresh: func(ctx context.Context) error { return n.fresh(ctx, pods.FromLeader) },
 	})
 	registry := prometheus.NewRegistry()

@@ -117,6 +117,13 @@ func (n *node) followMembers(ctx context.Context) *memberHosts {
 	return h
 }
 
+// exempt says whether an address is never blocked for what comes from it: that of
+// another member, and this node's own, where whoever sits at the machine comes from.
+func (n *node) exempt(ip netip.Addr) bool {
+	own, err := netip.ParseAddr(cluster.Host(n.settings.Advertise))
+	return n.hosts.has(ip) || err == nil && ip == own.Unmap().WithZone("")
+}
+
 // has says whether a member lives at an address.
 func (h *memberHosts) has(ip netip.Addr) bool { return (*h.known.Load())[ip] }
 

@@ -170,3 +170,23 @@ func TestWhoKnowsTheMembers(t *testing.T) {
 		}
 	}
 }
+
+// Whoever sits at a node's machine may come from its address as well as from loopback,
+// and is not blocked for what else came from there.
+func TestExemptAddresses(t *testing.T) {
+	d := members.NewDirectory("t1")
+	value, err := json.Marshal(members.Member{ID: "alfa", Address: "192.0.2.2:7443"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.ObserveChanges([]store.Change{{Key: store.K("t1", members.Space, "member", "alfa"), Value: value}}, false)
+	n := &node{hosts: newMemberHosts("self", d)}
+	for advertised, want := range map[string]string{"192.0.2.1:7443": "yyn", "[fe80::1%eth0]:7443": "nyy", "self.example:7443": "nyn"} {
+		n.settings.Advertise = advertised
+		for i, ip := range []string{"192.0.2.1", "192.0.2.2", "fe80::1"} {
+			if got := n.exempt(netip.MustParseAddr(ip)); got != (want[i] == 'y') {
+				t.Errorf("%s at %s: %v", ip, advertised, got)
+			}
+		}
+	}
+}

@@ -267,10 +267,10 @@ func TestSprayAndSpread(t *testing.T) {
 // Loopback, exempt addresses, and nowhere at all are told about and never
 // blocked, not even by their neighbours in the /64.
 func TestExempt(t *testing.T) {
-	member := netip.MustParseAddr("2001:db8::10")
-	s := newSite(t, func(c *Config) { c.Exempt = func(a netip.Addr) bool { return a == member } })
+	member, near := netip.MustParseAddr("2001:db8::10"), netip.MustParseAddr("fe80::10%eth0")
+	s := newSite(t, func(c *Config) { c.Exempt = func(a netip.Addr) bool { return a == member || a == near.WithZone("") } })
 	ana := s.enrol("main", "ana", tap.Citizen)
-	for _, from := range []netip.Addr{netip.MustParseAddr("::ffff:127.0.0.1"), netip.IPv6Loopback(), member, {}} {
+	for _, from := range []netip.Addr{netip.MustParseAddr("::ffff:127.0.0.1"), netip.IPv6Loopback(), member, near, {}} {
 		s.hammer(from)
 		s.hammer(from)
 		want(t, s.ask(ana, from), codeOK)
@@ -283,7 +283,7 @@ func TestExempt(t *testing.T) {
 		}
 		places = append(places, a.Address)
 	}
-	if fmt.Sprint(places) != "[127.0.0.1 ::1 2001:db8::10 unknown]" {
+	if fmt.Sprint(places) != "[127.0.0.1 ::1 2001:db8::10 fe80::10%eth0 unknown]" {
 		t.Fatal(places)
 	}
 	neighbour := netip.MustParseAddr("2001:db8::11")

@@ -64,7 +64,7 @@ type Config struct {
 	// gate looks for no patterns and blocks nobody.
 	Watchlist *Watchlist
 	// Exempt says which addresses, besides loopback, are never blocked: those of
-	// the site's members. It must be quick; nil = none.
+	// the site's members. It is asked without a zone and must be quick; nil = none.
 	Exempt func(netip.Addr) bool
 }
 

@@ -77,7 +77,8 @@ func (s *sentry) follow(p *Policy) {
 
 // spared says whether an address is never blocked.
 func (s *sentry) spared(remote netip.Addr) bool {
-	return !remote.IsValid() || remote.Unmap().IsLoopback() || s.exempt != nil && s.exempt(remote.Unmap())
+	remote = remote.Unmap().WithZone("")
+	return !remote.IsValid() || remote.IsLoopback() || s.exempt != nil && s.exempt(remote)
 }
 
 // failure is one refused attempt, as the sentry sees it.
