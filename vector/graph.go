@@ -157,6 +157,7 @@ func (v *view) spread(s *scratch, q *query, entry uint32, level, ef int) {
 			continue
 		}
 		v.prefetch(p[next:], level) // the likely next ones, while these neighbours are measured
+		likely, nearer := next+abreast, false
 		for i, key := range v.measure(s, q, s.rows) {
 			if len(p) == ef && key >= p.key(ef-1) {
 				continue
@@ -164,8 +165,11 @@ func (v *view) spread(s *scratch, q *query, entry uint32, level, ef int) {
 			var at int
 			p, at = p.insert(poolEntry(key, s.rows[i]), ef)
 			next = min(next, at)
+			nearer = nearer || at < likely
 		}
-		v.prefetch(p[next:], level)
+		if nearer {
+			v.prefetch(p[next:], level)
+		}
 	}
 	s.pool = p
 }
