@@ -4,6 +4,8 @@
 # make test-cluster   faults in a site of real processes; FORM=long for hours of them
 # make bench          intents and evidence at 64 clients, memory filled by the demo
 # make bench-cluster  one node and three beside etcd, Postgres, Redis and rqlite, and the time to fail over
+# make bench-ledger   appending, verifying and proving beside Tessera, a Postgres trigger and others
+# make bench-vector   the vector index beside hnswlib and others; makes its data first
 # make build          bin/tamvd, bin/tamvctl, bin/tamvbench
 
 export CGO_ENABLED = 0
@@ -13,7 +15,7 @@ GOFUMPT   = go run mvdan.cc/gofumpt@v0.12.0
 STATIC    = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOBUILD   = go build -trimpath -ldflags='-s -w'
 
-.PHONY: build run demo bench bench-cluster test test-cluster lint unit cross clean
+.PHONY: build run demo bench bench-cluster bench-ledger bench-vector test test-cluster lint unit judge cross clean
 
 FORM ?= short
 
@@ -33,7 +35,18 @@ bench-cluster: build
 	cd bench && go build -mod=mod -trimpath -ldflags='-s -w' -o ../bin/tamvpeers ./peers
 	bin/tamvbench cluster && echo && bin/tamvbench failover
 
-test: lint unit cross demo test-cluster
+bench-ledger: build
+	cd bench && go build -trimpath -ldflags='-s -w' -o ../bin/tamvledgers ./ledger
+	bin/tamvbench ledger
+
+bench-vector: build
+	cd bench && go build -trimpath -ldflags='-s -w' -o ../bin/tamvvectors ./vectors
+	bin/tamvbench vector data --out bin/vectors
+	for set in glove lift large; do d=bin/vectors/$$set; \
+	  bin/tamvbench vector --base $$d.fbin --query $$d.query.fbin --truth $$d.truth.ibin --picture $$d.svg \
+	  $$([ $$set = large ] || echo --peers all) || exit 1; done
+
+test: lint unit judge cross demo test-cluster
 
 test-cluster:
 	go test ./faults -run TestCluster -form $(FORM) -v -timeout 12h
@@ -48,6 +61,10 @@ unit:
 	$(RACE) -short -covermode=atomic -coverprofile=coverage.out ./...
 	go test ./vector/...
 	go run ./.ci/coverage coverage.out
+
+# What others wrote reads and verifies the log as this module serves it.
+judge:
+	cd bench && go vet ./... && go test ./judge
 
 cross:
 	GOARCH=arm64 go build ./...
