@@ -36,7 +36,7 @@ bench-cluster: build
 	bin/tamvbench cluster && echo && bin/tamvbench failover
 
 bench-ledger: build
-	cd bench && go build -trimpath -ldflags='-s -w' -o ../bin/tamvledgers ./ledger
+	cd bench && go build -trimpath -ldflags='-s -w' -o ../bin/tamvledger ./ledger
 	bin/tamvbench ledger
 
 bench-vector: build
