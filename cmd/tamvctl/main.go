@@ -1,5 +1,8 @@
 // Command tamvctl operates an appliance: identities, intents, memory, money,
-// evidence, guardians and rooms, and a demonstration of all of them.
+// evidence, erasure, alerts, guardians and rooms, and a demonstration of all of them.
+// It is also the tool of those who watch a site from outside: auditors, who verify
+// bundles and whole logs, and witnesses, who cosign checkpoints; these need no
+// appliance and no network.
 //
 // A context file (--context, or the variable TAMV_CONTEXT) says which appliance
 // and as whom; `tamvd dev` writes one. Every verb prints a table for people, or

@@ -38,7 +38,7 @@ var (
 	textEvidenceList       = tap.Text{EN: "List entries, newest first.", ES: "Lista las entradas, primero las más recientes."}
 	textEvidenceShow       = tap.Text{EN: "Show an entry.", ES: "Muestra una entrada."}
 	textEvidenceProof      = tap.Text{EN: "Prove that an entry is in the ledger.", ES: "Prueba que una entrada está en el registro."}
-	textEvidenceExport     = tap.Text{EN: "Take entries away as a file with their proofs (.tamv).", ES: "Exporta entradas a un archivo con sus pruebas (.tamv)."}
+	textEvidenceExport     = tap.Text{EN: "Take entries away: as lines of JSON, or with their proofs (.tamv).", ES: "Exporta entradas: como líneas JSON, o con sus pruebas (.tamv)."}
 	textEvidenceVerify     = tap.Text{EN: "Verify an exported file offline.", ES: "Verifica sin conexión un archivo exportado."}
 	textEvidenceCheckpoint = tap.Text{EN: "Show the signed summary of the ledger.", ES: "Muestra el resumen firmado del registro."}
 	textEvidenceKey        = tap.Text{EN: "Show the key that evidence verifies with.", ES: "Muestra la clave con la que se verifica la evidencia."}

@@ -252,9 +252,9 @@ func TestCopiesDeepTrees(t *testing.T) {
 
 // Feature: tamv-hardened-backend, Property 73: an interrupted copy never shows damage and goes on where it was
 func TestInterruptions(t *testing.T) {
-	s := newSite(t, 900)
-	small := newSite(t, 300)
-	first, whole := small.serve(100), s.serve(100, 700)
+	s := newSite(t, 600)
+	small := newSite(t, 260)
+	first, whole := small.serve(100), s.serve(100, 500)
 	policy := s.policy()
 	root := t.TempDir()
 	n := 0
@@ -269,7 +269,7 @@ func TestInterruptions(t *testing.T) {
 			}
 		}
 		for range rapid.IntRange(1, 2).Draw(rt, "cuts") {
-			src := &served{files: whole.files, fail: rapid.IntRange(1, 30).Draw(rt, "after")}
+			src := &served{files: whole.files, fail: rapid.IntRange(1, 22).Draw(rt, "after")}
 			if _, err := Copy(context.Background(), src, folder, o); err != nil && !errors.Is(err, errCut) {
 				rt.Fatal(err)
 			}
