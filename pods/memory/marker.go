@@ -144,10 +144,12 @@ func (p *Pod) Maintain(ctx context.Context, c store.Committer) error {
 	if p.config.Dir == "" || p.view == nil || p.jobs.Load() > 0 {
 		return nil
 	}
+	var failed error // of some indexes: the others go on
 	for _, one := range p.indexes.spaces() {
 		b, err := p.proposal(one.tenant, one.space)
 		if err != nil {
-			return err
+			failed = errors.Join(failed, err)
+			continue
 		}
 		if b == nil {
 			continue
@@ -155,11 +157,11 @@ func (p *Pod) Maintain(ctx context.Context, c store.Committer) error {
 		_, err = c.Commit(ctx, *b)
 		var overtaken *store.ConflictError
 		if errors.As(err, &overtaken) {
-			return nil // another leader was quicker
+			err = nil // another leader was quicker
 		}
-		return err
+		return errors.Join(failed, err)
 	}
-	return nil
+	return failed
 }
 
 // proposal is what an index needs, nil for nothing.

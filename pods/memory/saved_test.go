@@ -292,6 +292,25 @@ func TestStrangeMarkers(t *testing.T) {
 	}
 }
 
+// What is wrong with one index does not keep the others from being maintained.
+func TestOneBadMarkerIsOnlyItsIndexs(t *testing.T) {
+	s := newSite(t, t.TempDir())
+	defer s.close()
+	other := siteRecord("a", "first")
+	other.Model = "a model before lab"
+	s.apply(siteBatch(putRecord(t, "other", other)), s.put("first", numbered(0, markFrom)...))
+	s.apply(siteBatch(store.Put(indexKey(partMarker, "main", vectorSpace{other.Model, siteSpace.dim}), []byte("?"))))
+	for range 3 {
+		if err := s.pod.Maintain(t.Context(), s); !errors.Is(err, errMarker) {
+			t.Errorf("the bad marker is not told of: %v", err)
+		}
+		s.settle()
+	}
+	if v := s.of(); v.built.number != 1 {
+		t.Errorf("the good index is not made: %+v", v.built)
+	}
+}
+
 // The metrics say what the indexes hold and take, part by part.
 func TestMetrics(t *testing.T) {
 	s := newSite(t, t.TempDir())
