@@ -51,13 +51,13 @@ const evidencePath = "/v1/evidence"
 func entryPath(hash string) string { return evidencePath + "/" + url.PathEscape(hash) }
 
 func (a *app) evidenceAppend() *cobra.Command {
-	var data string
+	var data, subject string
 	c := a.verb("append ACTION OUTCOME --data JSON|@FILE", textEvidenceAppend, cobra.ExactArgs(2), func(ctx context.Context, args []string) error {
 		raw, err := a.argument(data)
 		if err != nil {
 			return err
 		}
-		body, err := record(args[0], args[1], raw)
+		body, err := record(args[0], args[1], subject, raw)
 		if err != nil {
 			return err
 		}
@@ -69,16 +69,21 @@ func (a *app) evidenceAppend() *cobra.Command {
 		})
 	})
 	c.Flags().StringVar(&data, "data", "", textFlagData.In(a.lang))
+	c.Flags().StringVar(&subject, "subject", "", textFlagSubject.In(a.lang))
 	return require(c, "data")
 }
 
 // record is the body of an appended entry. The data goes in byte by byte as it
 // was given, because those bytes are what the ledger keeps.
-func record(action, outcome string, data []byte) ([]byte, error) {
+func record(action, outcome, subject string, data []byte) ([]byte, error) {
 	if !json.Valid(data) {
 		return nil, badInput("the data is not JSON")
 	}
-	head, err := marshal(map[string]string{"action": action, "outcome": outcome})
+	fields := map[string]string{"action": action, "outcome": outcome}
+	if subject != "" {
+		fields["subject"] = subject
+	}
+	head, err := marshal(fields)
 	if err != nil {
 		return nil, err
 	}

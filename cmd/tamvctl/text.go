@@ -119,6 +119,7 @@ var (
 	textFlagCurrency  = tap.Text{EN: "only this currency", ES: "solo esta moneda"}
 
 	textFlagData         = tap.Text{EN: "JSON, or @FILE, or @- for standard input", ES: "JSON, o @ARCHIVO, o @- para la entrada estándar"}
+	textFlagSubject      = tap.Text{EN: "the person whom it concerns: the data is sealed, and erased with this person", ES: "la persona a la que concierne: los datos se sellan y se borran con ella"}
 	textFlagActor        = tap.Text{EN: "only what this identity did", ES: "solo lo que hizo esta identidad"}
 	textFlagAction       = tap.Text{EN: "only this action; ending in . or *, all that begin so", ES: "solo esta acción; si acaba en . o *, las que empiezan así"}
 	textFlagFrom         = tap.Text{EN: "not before this time (RFC 3339)", ES: "no antes de esta hora (RFC 3339)"}

@@ -91,13 +91,18 @@ func (p *Pod) quorum(witnesses int) int { return min(max(p.config.Quorum, 1), ma
 
 // satisfies says whether enough of the site's present witnesses cosigned.
 func (p *Pod) satisfies(a anchor, known []witness) bool {
+	return len(known) > 0 && a.cosigners(known) >= p.quorum(len(known))
+}
+
+// cosigners is how many of the witnesses that the site knows cosigned it.
+func (a *anchor) cosigners(known []witness) int {
 	n := 0
 	for _, w := range known {
 		if slices.Contains(a.Witnesses, w.Name) {
 			n++
 		}
 	}
-	return len(known) > 0 && n >= p.quorum(len(known))
+	return n
 }
 
 // anchored is the newest checkpoint of at least so many entries that enough
@@ -206,8 +211,8 @@ func (p *Pod) request(ctx context.Context, c *pods.Call) (*pods.Result, error) {
 }
 
 // toCosign chooses the checkpoint for a witness: the one whose size was asked for;
-// else one that lacks cosignatures and has others, so that they come together
-// under one checkpoint; else a new one.
+// else one that lacks cosignatures and has others of witnesses that the site still
+// knows, so that they come together under one checkpoint; else a new one.
 func (p *Pod) toCosign(ctx context.Context, c *pods.Call, w witness) (bookpi.Checkpoint, []byte, error) {
 	fail := func(err error) (bookpi.Checkpoint, []byte, error) { return bookpi.Checkpoint{}, nil, err }
 	if sent, ok := c.Query["size"]; ok {
@@ -233,6 +238,9 @@ func (p *Pod) toCosign(ctx context.Context, c *pods.Call, w witness) (bookpi.Che
 	for _, a := range all {
 		if a.Size <= w.Size || p.satisfies(a.anchor, known) {
 			break
+		}
+		if a.cosigners(known) == 0 { // who cosigned it is a witness no more
+			continue
 		}
 		if note, err := p.anchorNote(c.View, a.Size); err == nil && note != nil && !slices.Contains(a.Witnesses, w.Name) {
 			cp, err := bookpi.ParseCheckpoint(note)

@@ -405,6 +405,14 @@ func TestARenewedWitnessHasSeenNothing(t *testing.T) {
 	}
 	_, err := get(t, k.h, till, proof, nil)
 	podtest.WantKind(t, err, tap.NotFound, "not_anchored")
+	appendEvidence(t, k.h, till, "sale.done", `2`)
+	r, _, err := k.carry(renewed.Verifier().Name(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if offered, err := bookpi.ParseCheckpoint(r.Checkpoint); err != nil || offered.Size <= cp.Size {
+		t.Errorf("a new witness is offered size %d, %v", offered.Size, err)
+	}
 	if l := k.list(); l.Anchored != 0 || len(l.Anchors) != 1 || len(l.Anchors[0].Witnesses) != 0 {
 		t.Errorf("%+v", l)
 	}
