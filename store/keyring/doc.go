@@ -56,8 +56,8 @@
 //	-   zeroes up to the end
 //
 // A slot that does not open, because a write or an overwrite was cut off or the disk
-// is damaged, holds no secret; it is overwritten when the ring is opened, and the
-// secret comes back from the other members. The file grows by 64 slots at a time,
+// is damaged, holds no secret; it is overwritten when the ring is opened or as soon as
+// the disk takes it, and the secret comes back from the other members. The file grows by 64 slots at a time,
 // written with zeroes, so that there is room for a secret before there is one.
 //
 // # Between members

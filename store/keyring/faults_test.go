@@ -1,8 +1,10 @@
 package keyring
 
 import (
+	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 
@@ -96,4 +98,55 @@ func wantCode(t testing.TB, err error, kind tap.Kind, code string) {
 	if e := tap.AsError(err); err == nil || e.Kind != kind || e.StableCode() != code {
 		t.Fatalf("%v, want %s %s", err, kind, code)
 	}
+}
+
+// worn is a disk with one place that is neither read nor written any more.
+type worn struct {
+	*os.File
+	at int64
+}
+
+var errWorn = errors.New("input/output error")
+
+func (w worn) ReadAt(b []byte, at int64) (int, error) {
+	if at <= w.at && w.at < at+int64(len(b)) {
+		return 0, errWorn
+	}
+	return w.File.ReadAt(b, at)
+}
+
+func (w worn) WriteAt(b []byte, at int64) (int, error) {
+	if at <= w.at && w.at < at+int64(len(b)) {
+		return 0, errWorn
+	}
+	return w.File.WriteAt(b, at)
+}
+
+// A place of the disk that is lost costs the key that was there, and not the node its
+// start; the ring says that it could not be overwritten.
+func TestAWornDisk(t *testing.T) {
+	dir := t.TempDir()
+	r := openRingOn(t, dir, &faults{lazy: true})
+	for i := range 20 {
+		must(t, r.Put(subjectKey("ana", 0, byte(i))))
+	}
+	must(t, r.Close())
+	open := func(slot int64) (*Ring, error) {
+		return Open(Config{Dir: dir, Sealing: sealing, OpenFile: func(path string) (File, error) {
+			f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+			if filepath.Base(path) != SubjectsFile {
+				return f, err
+			}
+			return worn{f, slot * subjectSlot}, err
+		}})
+	}
+	r, err := open(5)
+	must(t, err)
+	if s := r.Status(); s.Secrets != 19 || s.Damaged != 1 || s.Wiping != 1 || !errors.Is(s.Err, errWorn) {
+		t.Errorf("%+v", s)
+	}
+	must(t, r.Put(subjectKey("ana", 0, 100)))
+	_ = r.Close()
+	_, err = open(0)
+	wantCode(t, err, tap.Unavailable, "keyring_write")
 }

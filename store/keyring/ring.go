@@ -125,9 +125,13 @@ func Open(c Config) (*Ring, error) {
 		if err != nil {
 			return nil, errors.Join(err, r.closeFiles())
 		}
-		r.files[f.kind], r.damaged = file, r.damaged+damaged
+		r.files[f.kind], r.damaged = file, r.damaged+len(damaged)
+		for _, slot := range damaged {
+			r.wiping = append(r.wiping, place{f.kind, slot})
+		}
 	}
 	slices.SortFunc(r.order, compareIDs)
+	_ = r.Flush() // what fails is tried again, and Status says so
 	go r.wiper()
 	return r, nil
 }

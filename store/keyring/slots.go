@@ -1,7 +1,6 @@
 package keyring
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
@@ -25,7 +24,8 @@ const (
 	headerAAD  = 28 // bytes of the header under its tag
 	headerEnd  = headerAAD + nonceBytes + tagBytes
 
-	blockSlots = 64 // the file grows by so many
+	blockSlots = 64        // the file grows by so many
+	loadBytes  = 128 << 10 // are read at a time
 )
 
 // File is what a ring is kept in; an *os.File is one.
@@ -69,20 +69,20 @@ func newAEAD(key SealingKey) cipher.AEAD {
 	return aead
 }
 
-// openSlots opens a file, or makes it, and hands every secret in it to found. damaged
-// counts the slots that held none and were overwritten.
-func openSlots(path string, slotBytes int, key SealingKey, open func(string) (File, error), found func(slot uint64, s Secret)) (f *slotFile, damaged int, err error) {
+// openSlots opens a file, or makes it, and hands every secret in it to found. damaged are
+// the slots that hold none and are neither free: they are to be wiped.
+func openSlots(path string, slotBytes int, key SealingKey, open func(string) (File, error), found func(slot uint64, s Secret)) (f *slotFile, damaged []uint64, err error) {
 	f = &slotFile{slotBytes: slotBytes, aead: newAEAD(key)}
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		if err := f.create(path, open); err != nil {
-			return nil, 0, err
+			return nil, nil, err
 		}
 	}
 	if f.file, err = open(path); err != nil {
-		return nil, 0, slotError(err, "be opened")
+		return nil, nil, slotError(err, "be opened")
 	}
 	if damaged, err = f.load(found); err != nil {
-		return nil, 0, errors.Join(err, f.file.Close())
+		return nil, nil, errors.Join(err, f.file.Close())
 	}
 	return f, damaged, nil
 }
@@ -126,37 +126,44 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// load reads the whole file.
-func (f *slotFile) load(found func(slot uint64, s Secret)) (damaged int, err error) {
+// load reads the whole file. A part that the disk does not give back is damaged, not more.
+func (f *slotFile) load(found func(slot uint64, s Secret)) (damaged []uint64, err error) {
 	stat, err := f.file.Stat()
 	if err != nil {
-		return 0, slotError(err, "be read")
+		return nil, slotError(err, "be read")
 	}
 	f.slots = uint64(stat.Size()) / uint64(f.slotBytes)
-	in := bufio.NewReaderSize(io.NewSectionReader(f.file, 0, stat.Size()), 256<<10)
-	slot := make([]byte, f.slotBytes)
-	if _, err := io.ReadFull(in, slot); err != nil && !short(err) {
-		return 0, slotError(err, "be read")
+	header := make([]byte, f.slotBytes)
+	if _, err := f.file.ReadAt(header, 0); err != nil && !short(err) {
+		return nil, slotError(err, "be read")
 	}
-	if err := f.readHeader(slot); err != nil || f.slots == 0 {
-		return 0, err
+	if err := f.readHeader(header); err != nil {
+		return nil, err
 	}
-	var bad []uint64
-	for n := uint64(1); n < f.slots; n++ {
-		if _, err := io.ReadFull(in, slot); err != nil {
-			return 0, slotError(err, "be read")
+	most := min(uint64(loadBytes/f.slotBytes), f.slots)
+	block := make([]byte, most*uint64(f.slotBytes))
+	for first := uint64(1); first < f.slots; first += most {
+		count := min(most, f.slots-first)
+		_, failed := f.file.ReadAt(block[:count*uint64(f.slotBytes)], f.offset(first))
+		for n := first; n < first+count; n++ {
+			slot := block[(n-first)*uint64(f.slotBytes):][:f.slotBytes]
+			if failed != nil {
+				if _, err := f.file.ReadAt(slot, f.offset(n)); err != nil {
+					damaged = append(damaged, n)
+					continue
+				}
+			}
+			switch s, state := f.open(n, slot); state {
+			case slotFree:
+				f.free = append(f.free, n)
+			case slotDamaged: // as an overwrite that was cut off leaves it, with a part of a wrapped key
+				damaged = append(damaged, n)
+			default:
+				found(n, s)
+			}
 		}
-		switch s, state := f.open(n, slot); state {
-		case slotFree:
-			f.free = append(f.free, n)
-		case slotDamaged:
-			bad = append(bad, n)
-		default:
-			found(n, s)
-		}
 	}
-	// An overwrite that was cut off leaves a part of a wrapped key.
-	return len(bad), f.wipe(bad)
+	return damaged, nil
 }
 
 func short(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
