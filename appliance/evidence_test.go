@@ -311,7 +311,7 @@ func TestNewMembersGetTheKeys(t *testing.T) {
 	})
 }
 
-// A node whose sealing key is gone says so, and what to do.
+// A node whose sealing key is gone or damaged says so, and what to do.
 func TestSealingKeyIsGone(t *testing.T) {
 	m := newMachine(t, "n1")
 	m.start(t)
@@ -319,8 +319,16 @@ func TestSealingKeyIsGone(t *testing.T) {
 	if err := os.Remove(filepath.Join(m.cfg.Data, "keyring.seal")); err != nil {
 		t.Fatal(err)
 	}
-	err := appliance.Run(context.Background(), m.cfg)
-	if !tap.IsKind(err, tap.Unavailable) || !strings.Contains(err.Error(), "keyring.seal") {
-		t.Errorf("%v", err)
+	path := filepath.Join(m.cfg.Data, "keyring.seal")
+	for _, damaged := range []string{"", "00", strings.Repeat("0", 63), strings.Repeat("0", 66), strings.Repeat("x", 64)} {
+		if damaged != "" { // else it is gone
+			if err := os.WriteFile(path, []byte(damaged), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := appliance.Run(context.Background(), m.cfg)
+		if !tap.IsKind(err, tap.Unavailable) || !strings.Contains(err.Error(), "keyring.seal") {
+			t.Errorf("%q: %v", damaged, err)
+		}
 	}
 }

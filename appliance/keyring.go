@@ -160,7 +160,8 @@ func openSealingKey(path, folder string) (key keyring.SealingKey, err error) {
 	case err != nil:
 		return key, tap.Wrap(op, tap.Unavailable, err, "the sealing key %s cannot be read", path)
 	}
-	if n, err := hex.Decode(key[:], []byte(strings.TrimSpace(string(raw)))); err != nil || n != len(key) {
+	secret, err := hex.DecodeString(strings.TrimSpace(string(raw)))
+	if copy(key[:], secret); err != nil || len(secret) != len(key) {
 		return key, tap.E(op, tap.Unavailable, "the sealing key %s is damaged; put back the copy you kept", path)
 	}
 	return key, nil
