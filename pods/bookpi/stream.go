@@ -23,8 +23,9 @@ const (
 	// breath is the least time between two looks of a stream at the ledger: what
 	// is appended meanwhile is one look and one flush.
 	breath = 50 * time.Millisecond
-	// maxStreams is how many streams and exports a node serves at once, and
-	// maxStreamsEach how many of one identity.
+	// maxStreams is how many streams and exports a node serves at once, the second
+	// half of them to auditors and operators alone, and maxStreamsEach how many of
+	// one identity.
 	maxStreams     = 64
 	maxStreamsEach = 4
 	// exportFlush is how many lines of an export go out together.
@@ -43,7 +44,11 @@ func (s *streams) begin(c *pods.Call) (end func(), err error) {
 	who := c.Tenant + "/" + c.Actor()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.all >= maxStreams || s.by[who] >= maxStreamsEach {
+	most := maxStreams
+	if !c.Principal.Has(tap.Auditor, tap.Operator) {
+		most /= 2
+	}
+	if s.all >= most || s.by[who] >= maxStreamsEach {
 		return nil, tap.E("bookpi.stream", tap.Limited, "this node streams to as many as it can, or to you as often as it does").
 			WithCode("streams").WithRetryAfter(heartbeat)
 	}

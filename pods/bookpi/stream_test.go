@@ -203,15 +203,25 @@ func TestStreamsAreBounded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return response.Stream(t.Context(), io.Discard, func() error { return nil })
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			return response.Stream(ctx, io.Discard, func() error { return nil })
 		}
 		podtest.WantKind(t, refused(ana), tap.Limited, "streams")
-		for i := len(open); i < maxStreams; i++ {
-			f := follow(t, h, podtest.Who(fmt.Sprintf("c%d", i), tap.Citizen), "")
-			f.next()
-			open = append(open, f)
+		fill := func(role tap.Role, until int) {
+			t.Helper()
+			for i := len(open); i < until; i++ {
+				f := follow(t, h, podtest.Who(fmt.Sprintf("c%d", i), role), "")
+				if e := f.next(); e.comment == "the end" {
+					t.Fatalf("stream %d is refused to a %s", i, role)
+				}
+				open = append(open, f)
+			}
 		}
+		fill(tap.Citizen, maxStreams/2)
 		podtest.WantKind(t, refused(till), tap.Limited, "streams")
+		fill(tap.Auditor, maxStreams)
+		podtest.WantKind(t, refused(auditor), tap.Limited, "streams")
 		for _, f := range open {
 			f.close()
 		}
