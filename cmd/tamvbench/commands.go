@@ -26,6 +26,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.AddCommand(
 		loadCommand("intent", "POST /v1/kernel/intent: signed text questions in English and Spanish.", stdout, intentLoad),
 		loadCommand("evidence", "evidence_record frames over TAP, each acknowledged when durable.", stdout, evidenceLoad),
+		loadCommand("search", "POST /v1/memory/search: signed searches by vector among the documents that it stores first.", stdout, searchLoad),
 		clusterCommand(stdout, stderr),
 		failoverCommand(stdout, stderr),
 		ledgerCommand(stdout, stderr),
@@ -57,6 +58,8 @@ type settings struct {
 	pipeline  int
 	record    int
 	fsyncDir  string
+	base      string // of search: the vectors to store
+	query     string // of search: the vectors to look for
 	output    string
 }
 
@@ -100,6 +103,12 @@ func loadCommand(name, short string, stdout io.Writer, prepare preparation) *cob
 		f.StringVar(&s.transport, "transport", "wss", "wss or quic")
 		f.IntVar(&s.pipeline, "pipeline", 1, "records outstanding per client")
 		f.IntVar(&s.record, "record", 256, "bytes of a record")
+	}
+	if name == "search" {
+		f.StringVar(&s.base, "base", "", "fbin file with the vectors to store")
+		f.StringVar(&s.query, "query", "", "fbin file with the vectors to look for")
+		_ = c.MarkFlagRequired("base")
+		_ = c.MarkFlagRequired("query")
 	}
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if err := s.validate(); err != nil {

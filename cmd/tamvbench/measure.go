@@ -59,10 +59,11 @@ func measure(ctx context.Context, name string, s settings, prepare preparation) 
 		ServerCPU: load.Round(after.cpu - before.cpu), ClientCPU: load.Round(own), ServerRSS: load.Round(after.rss / (1 << 20)),
 		Fsyncs: load.Round(fsyncs), FsyncP50: load.Millis(fsyncP50), OperationsFsync: ratio(figures.Rate, fsyncs),
 	}
-	if name == "intent" {
-		r.Transport = "https"
-	} else {
+	switch name {
+	case "evidence":
 		r.Record = s.record
+	default:
+		r.Transport = "https"
 	}
 	r.PerServerCPU = ratio(float64(figures.Operations), r.ServerCPU)
 	if ctx.Err() != nil {
