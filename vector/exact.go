@@ -138,12 +138,13 @@ type limits struct {
 }
 
 func (v *view) limits(q *query) limits {
-	l := limits{euclid: v.cfg.Metric == L2, square: int64(q.square), length: q.norm + q.loss}
+	length := norm(q.floats)
+	l := limits{euclid: v.cfg.Metric == L2, square: int64(q.square), length: length + q.loss}
 	if l.euclid {
 		l.step, l.loss = v.coder.step, q.loss
 		return l
 	}
-	l.step, l.loss = q.step*v.coder.step, q.loss+q.norm*roundingSlack
+	l.step, l.loss = q.step*v.coder.step, q.loss+length*roundingSlack
 	return l
 }
 

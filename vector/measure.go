@@ -9,7 +9,6 @@ import (
 // query is a vector in the forms that distances are measured with.
 type query struct {
 	floats []float32 // of unit length under Cosine
-	norm   float64
 
 	codes  []int8
 	square uint32
@@ -64,7 +63,7 @@ func (s *scratch) visit() {
 
 // ask makes q the query for a vector, of unit length under Cosine.
 func (q *query) ask(v *view, vec []float32) {
-	q.floats, q.norm = vec, norm(vec)
+	q.floats = vec
 	if v.coder == nil {
 		return
 	}
