@@ -182,7 +182,7 @@ var commands = map[string]map[string]string{
 		"intent":   "send show",
 		"memory":   "add import export search list show remove",
 		"tcep":     "book show balances currencies",
-		"evidence": "append list show proof export verify checkpoint key audit mirror tail policy anchors witness rotate-key",
+		"evidence": "append list show proof export verify checkpoint key audit mirror tail policy anchors witness rotate-key segments archive",
 		"guardian": "list show approve deny",
 		"room":     "create list show history act",
 		"context":  "show",
@@ -193,7 +193,7 @@ var commands = map[string]map[string]string{
 		"status":   "", "ready": "", "api": "", "demo": "", "completion": "", "version": "",
 	},
 	"tamvd":     {"init": "", "join": "", "run": "", "recover": "", "dev": "", "version": ""},
-	"tamvbench": {"intent": "", "evidence": "", "quality": "", "cluster": "", "failover": "", "ledger": "", "vector": ""},
+	"tamvbench": {"intent": "", "evidence": "", "quality": "", "cluster": "", "failover": "", "ledger": "", "vector": "", "search": ""},
 }
 
 var commandLine = regexp.MustCompile(`^(tamv[a-z]+)(?: --[a-z]+ \S+)* ([a-z]+)(?: ([a-z][a-z-]*))?`)
