@@ -120,8 +120,8 @@ func TestBadInputOnEveryRoute(t *testing.T) {
 		} `json:"entries"`
 	}](t, cl, "/v1/evidence", url.Values{"limit": {"500"}})
 	for _, e := range page.Entries {
-		// The first node and the first operator are in every ledger.
-		if !slices.Contains([]string{"auth.attempts", "identity.enrol", "cluster.member"}, e.Action) {
+		// The first node, operator, version and keys are in every ledger.
+		if !slices.Contains([]string{"auth.attempts", "identity.enrol", "cluster.member", "cluster.version", "log.keys_begun"}, e.Action) {
 			t.Errorf("a malformed request left %s in the ledger", e.Action)
 		}
 	}
@@ -131,7 +131,10 @@ func TestBadInputOnEveryRoute(t *testing.T) {
 func TestEveryRouteButTheOpenOnesNeedsASignature(t *testing.T) {
 	running := start(t, t.TempDir())
 	cl := connect(t, running.Context)
-	open := []string{"/health", "/ready", "/metrics", "/openapi.json", "/v1/evidence/checkpoint", "/v1/evidence/consistency", "/v1/evidence/key", "/v1/cluster/join"}
+	open := []string{
+		"/health", "/ready", "/metrics", "/openapi.json", "/v1/evidence/checkpoint", "/v1/evidence/consistency", "/v1/evidence/key", "/v1/cluster/join",
+		"/log/checkpoint", "/log/key", "/log/keys", "/log/policy", "/log/tile/nothing",
+	}
 	for _, o := range operations(t, cl) {
 		if slices.Equal(o.roles, []string{"anyone"}) {
 			if !slices.Contains(open, o.path) {
