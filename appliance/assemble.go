@@ -111,5 +111,9 @@ func register(registry *prometheus.Registry, n *node, p *parts) {
 	gauge("ledger_entries", "Entries in the evidence ledger.", func() float64 { size, _ := n.store.Size(); return float64(size) })
 	gauge("sessions", "TAP sessions that are ready.", func() float64 { return float64(p.hub.Sessions()) })
 	gauge("rooms", "Rooms in memory.", func() float64 { return float64(p.hub.Rooms()) })
+	gauge("admission_limit", "Writing requests that may be in flight before the next is refused.", func() float64 { return float64(p.server.AdmissionLimit()) })
+	registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Namespace: "tamv", Name: "admission_refused_total", Help: "Writing requests that were told to come back later, because too many were in flight.",
+	}, func() float64 { return float64(p.server.AdmissionsRefused()) }))
 	gauge("memory_documents", "Documents in civilizational memory.", func() float64 { return float64(n.engines.memory.Status().Documents) })
 }

@@ -30,15 +30,23 @@ type Admission struct {
 
 // Server walks a request along its one way: route table, gate, schema, pod,
 // commit, reply. It is a [tap.Handler].
+//
+// When more writing requests are in flight than the node serves in time, the next
+// is answered before the gate with Limited, code "busy", and when to come back, a
+// second at most. Nothing of it was looked at or recorded, no rate was charged and
+// no breaker counts it: repeat it under the same request id, and over HTTP with a
+// new signature. The first 64 in flight are never refused; neither are reads, nor
+// the routes that only operators, auditors and guardians have.
 type Server struct {
-	table  *Table
-	gate   Gate
-	writer store.Committer
-	view   store.View
-	now    func() time.Time
-	guards map[string]*Guard // by pod name
-	fresh  func(ctx context.Context, c Consistency) error
-	watch  func(row *Row, kind string, took time.Duration)
+	table    *Table
+	gate     Gate
+	writer   store.Committer
+	view     store.View
+	now      func() time.Time
+	guards   map[string]*Guard // by pod name
+	fresh    func(ctx context.Context, c Consistency) error
+	watch    func(row *Row, kind string, took time.Duration)
+	throttle throttle
 }
 
 // ServerConfig is what a Server joins.
@@ -64,7 +72,21 @@ func NewServer(c ServerConfig) *Server {
 	if c.Fresh == nil {
 		c.Fresh = func(context.Context, Consistency) error { return nil }
 	}
-	return &Server{c.Table, c.Gate, c.Writer, c.View, c.Now, c.Guards, c.Fresh, c.Watch}
+	return &Server{
+		table: c.Table, gate: c.Gate, writer: c.Writer, view: c.View, now: c.Now, guards: c.Guards, fresh: c.Fresh, watch: c.Watch,
+	}
+}
+
+// AdmissionLimit is how many writing requests may be in flight now.
+func (s *Server) AdmissionLimit() int {
+	limit, _ := s.throttle.state(s.now())
+	return limit
+}
+
+// AdmissionsRefused is how many requests were told that this node is busy.
+func (s *Server) AdmissionsRefused() uint64 {
+	_, refused := s.throttle.state(s.now())
+	return refused
 }
 
 // unwantedBody is what a route without a body reads of one, in bytes, before it
@@ -106,6 +128,13 @@ func (s *Server) serve(ctx context.Context, r *tap.Request, row *Row, params map
 	if int64(len(r.Body)) > row.BodyLimit {
 		return nil, tap.E("pods.serve", tap.Invalid, "the body is longer than %d bytes", row.BodyLimit).WithCode("too_large")
 	}
+	committed := false
+	if row.throttled() {
+		if err := s.throttle.enter(s.now()); err != nil {
+			return nil, err
+		}
+		defer func() { s.throttle.leave(s.now(), committed) }()
+	}
 	admission, err := s.gate.Admit(ctx, r, row)
 	if err != nil {
 		return nil, err
@@ -136,6 +165,7 @@ func (s *Server) serve(ctx context.Context, r *tap.Request, row *Row, params map
 	if err != nil {
 		return nil, err
 	}
+	committed = result.Commits()
 	return s.render(result, admission)
 }
 
