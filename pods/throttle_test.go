@@ -166,13 +166,16 @@ func TestThrottleConverges(t *testing.T) {
 func TestThrottleOutlivesAStall(t *testing.T) {
 	d := &disk{round: 5 * time.Millisecond, most: 80}
 	crowded(t, 1024, d, func(t *testing.T, b *bench, s *seen) {
-		pass(3 * time.Second)
+		pass(3500 * time.Millisecond) // the stall ends in another second than it begins
 		before := b.AdmissionLimit()
 		s.reset()
 		d.stop(time.Second)
 		pass(990 * time.Millisecond)
-		if b.throttle.inside != before {
-			t.Errorf("%d are in flight of %d", b.throttle.inside, before)
+		b.throttle.mu.Lock()
+		inside := b.throttle.inside
+		b.throttle.mu.Unlock()
+		if inside != before {
+			t.Errorf("%d are in flight of %d", inside, before)
 		}
 		if limit := b.AdmissionLimit(); limit != before {
 			t.Errorf("the limit went from %d to %d", before, limit)
@@ -197,7 +200,7 @@ func TestThrottleOutlivesAStall(t *testing.T) {
 
 func TestThrottleNeverRefusesTheFew(t *testing.T) {
 	d := &disk{round: 100 * time.Millisecond, most: 3} // far slower than 64 are served in time
-	crowded(t, throttleLeast, d, func(t *testing.T, b *bench, s *seen) {
+	crowded(t, 64, d, func(t *testing.T, b *bench, s *seen) {
 		pass(30 * time.Second)
 		if accepted, refused, _ := s.reset(); refused > 0 || len(accepted) == 0 {
 			t.Errorf("%d refused, %d accepted", refused, len(accepted))
@@ -328,7 +331,7 @@ func TestThrottleStaysWithinBounds(t *testing.T) {
 			err := th.enter(now)
 			if err == nil {
 				inside++
-			} else if wait := tap.AsError(err).RetryAfter; inside < throttleLeast || wait < throttleTarget || wait > throttleWait {
+			} else if wait := tap.AsError(err).RetryAfter; inside < throttleLeast || wait < throttleTarget || wait > time.Second {
 				t.Fatalf("refused with %d in flight and told to wait %v", inside, wait)
 			}
 			if limit, _ := th.state(now); th.inside != inside || limit < throttleLeast {
