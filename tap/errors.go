@@ -96,6 +96,9 @@ type ErrorBody struct {
 	Error ErrorFields `json:"error"`
 }
 
+// maxRetryAfterMs is the longest time to come back that a body is believed, a day.
+const maxRetryAfterMs = 24 * 60 * 60 * 1000
+
 // ErrorFields is what a client sees of an error.
 type ErrorFields struct {
 	Type      Family         `json:"type"`
@@ -106,6 +109,9 @@ type ErrorFields struct {
 	Details   map[string]any `json:"details,omitempty"`
 	RequestID string         `json:"requestId"`
 	Timestamp int64          `json:"timestamp"` // milliseconds since the Unix epoch
+	// RetryAfterMs is when to come back, finer than the Retry-After of HTTP, whose
+	// unit is the second; 0 = as that says.
+	RetryAfterMs int64 `json:"retryAfterMs,omitempty"`
 }
 
 // Body renders the error for a client.
@@ -114,6 +120,7 @@ func (e *Error) Body(requestID string, now time.Time, lang Lang) ErrorBody {
 	return ErrorBody{ErrorFields{
 		Type: t.Family, Code: e.StableCode(), Kind: t.Name, Message: e.Message, Hint: t.Hint.In(lang),
 		Details: e.Details, RequestID: requestID, Timestamp: now.UnixMilli(),
+		RetryAfterMs: e.RetryAfter.Milliseconds(),
 	}}
 }
 
@@ -130,5 +137,6 @@ func ParseErrorBody(b []byte) (e *Error, requestID string, ok bool) {
 	}
 	return &Error{
 		Kind: kind, Code: body.Error.Code, Message: body.Error.Message, Details: body.Error.Details,
+		RetryAfter: time.Duration(min(max(body.Error.RetryAfterMs, 0), maxRetryAfterMs)) * time.Millisecond,
 	}, body.Error.RequestID, true
 }

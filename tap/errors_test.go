@@ -136,3 +136,16 @@ func TestParseErrorBodyRefuses(t *testing.T) {
 		t.Errorf("an unknown kind reads as %v", e)
 	}
 }
+
+// When to come back crosses the wire in milliseconds, within a day.
+func TestRetryAfterCrosses(t *testing.T) {
+	for sent, want := range map[time.Duration]time.Duration{0: 0, 40 * time.Millisecond: 40 * time.Millisecond, 90 * time.Hour: 24 * time.Hour, -time.Second: 0} {
+		raw, err := json.Marshal(E("op", Limited, "busy").WithRetryAfter(sent).Body("id", time.UnixMilli(1), English))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, _, ok := ParseErrorBody(raw); !ok || e.RetryAfter != want {
+			t.Errorf("%v arrives as %v", sent, e.RetryAfter)
+		}
+	}
+}

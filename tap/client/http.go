@@ -195,7 +195,7 @@ func (r *Reply) err() error {
 	case r.RequestID == "":
 		r.RequestID = id
 	}
-	if seconds, err := strconv.ParseUint(r.Header.Get("Retry-After"), 10, 16); err == nil {
+	if seconds, err := strconv.ParseUint(r.Header.Get("Retry-After"), 10, 16); err == nil && e.RetryAfter == 0 { // the body has it finer
 		e.RetryAfter = time.Duration(seconds) * time.Second
 	}
 	return e
