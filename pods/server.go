@@ -128,12 +128,12 @@ func (s *Server) serve(ctx context.Context, r *tap.Request, row *Row, params map
 	if int64(len(r.Body)) > row.BodyLimit {
 		return nil, tap.E("pods.serve", tap.Invalid, "the body is longer than %d bytes", row.BodyLimit).WithCode("too_large")
 	}
-	committed := false
+	served := false
 	if row.throttled() {
 		if err := s.throttle.enter(s.now()); err != nil {
 			return nil, err
 		}
-		defer func() { s.throttle.leave(s.now(), committed) }()
+		defer func() { s.throttle.leave(s.now(), served) }()
 	}
 	admission, err := s.gate.Admit(ctx, r, row)
 	if err != nil {
@@ -165,7 +165,7 @@ func (s *Server) serve(ctx context.Context, r *tap.Request, row *Row, params map
 	if err != nil {
 		return nil, err
 	}
-	committed = result.Commits()
+	served = true
 	return s.render(result, admission)
 }
 

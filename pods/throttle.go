@@ -9,29 +9,29 @@ import (
 	"tamv.internal/tamv/tap"
 )
 
-// throttle bounds how many writing requests a node has in flight, so that those it
+// throttle bounds how many requests that may write a node has in flight, so that those it
 // takes are answered in time and the others hear at once when to come back.
 //
-// The bound is Little's law, L = λW: where λ writes a second are committed, and none
+// The bound is Little's law, L = λW: where λ requests a second are served, and none
 // shall take longer than W, no more than L may be under way. λ is learned: it is the
-// most that this node committed in any of the last ten seconds. A maximum, and not a
+// most that this node served in any of the last ten seconds. A maximum, and not a
 // mean of what took how long, because a disk that stands still for a second makes
 // everything late and says nothing about how much fits; and because it grows by
 // itself: as long as a full house is served faster than in W, λW is more than the
-// house. It shrinks when for ten seconds less was committed, in a full house or not.
+// house. It shrinks when for ten seconds less was served, in a full house or not.
 //
 // It is the same law that tells the refused when to come back: whoever has n before
 // him and λ a second are served waits n/λ. Each of them gets the next place in a
 // queue that exists only as the time of its end, so they do not come back at once.
 type throttle struct {
-	mu        sync.Mutex // guards what follows
-	inside    int
-	began     time.Time            // of the first second; zero before the first request
-	second    int64                // the running one, counted from began
-	committed [throttleSeconds]int // in the running second and those before it, by second modulo their number
-	most      int                  // of the seconds before the running one
-	turn      time.Time            // when the last in the queue is to come back
-	refused   uint64
+	mu      sync.Mutex // guards what follows
+	inside  int
+	began   time.Time            // of the first second; zero before the first request
+	second  int64                // the running one, counted from began
+	served  [throttleSeconds]int // in the running second and those before it, by second modulo their number
+	most    int                  // of the seconds before the running one
+	turn    time.Time            // when the last in the queue is to come back
+	refused uint64
 }
 
 const (
@@ -43,7 +43,7 @@ const (
 	throttleLeast = 64
 	// throttleFirst is let in while nothing is known, in the first second.
 	throttleFirst = 512
-	// throttleShare is how many writes are expected to be committed for each of the
+	// throttleShare is how many requests are expected to be served for each of the
 	// refused that returns: the places are also for those who come for the first time.
 	throttleShare = 2
 	throttleWait  = time.Second // the longest that the refused are told
@@ -82,14 +82,15 @@ func (t *throttle) enter(now time.Time) error {
 		WithCode("busy").WithRetryAfter(wait)
 }
 
-// leave gives a place back and counts what was done there.
-func (t *throttle) leave(now time.Time, committed bool) {
+// leave gives a place back and counts what was served there: failures and refusals
+// teach nothing about the rate.
+func (t *throttle) leave(now time.Time, served bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.inside--
-	if committed {
+	if served {
 		t.advance(now)
-		t.committed[t.second%throttleSeconds]++
+		t.served[t.second%throttleSeconds]++
 	}
 }
 
@@ -101,15 +102,15 @@ func (t *throttle) advance(now time.Time) {
 		return
 	}
 	for s := max(t.second+1, second-throttleSeconds+1); s <= second; s++ {
-		t.committed[s%throttleSeconds] = 0
+		t.served[s%throttleSeconds] = 0
 	}
 	t.second = second
-	t.most = slices.Max(t.committed[:])
+	t.most = slices.Max(t.served[:])
 }
 
 // limit is how many may be inside now.
 func (t *throttle) limit() int {
-	rate := max(t.most, t.committed[t.second%throttleSeconds])
+	rate := max(t.most, t.served[t.second%throttleSeconds])
 	least := throttleLeast
 	if t.second == 0 {
 		least = throttleFirst

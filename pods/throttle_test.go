@@ -247,7 +247,7 @@ func TestThrottleForgets(t *testing.T) {
 }
 
 // What fails is given its place back and teaches nothing about the rate.
-func TestThrottleCountsWhatIsCommitted(t *testing.T) {
+func TestThrottleCountsWhatIsServed(t *testing.T) {
 	b := newBench(t, single(committing))
 	serve := func(path, body string) error {
 		_, err := b.Serve(t.Context(), request("POST", path, "", body))
@@ -267,8 +267,8 @@ func TestThrottleCountsWhatIsCommitted(t *testing.T) {
 	if err := serve("/p/1", ""); codeOf(err) != "unsigned" {
 		t.Errorf("got %v", err)
 	}
-	if b.throttle.committed[0] != 1 || b.throttle.inside != 0 {
-		t.Errorf("%d committed, %d in flight", b.throttle.committed[0], b.throttle.inside)
+	if b.throttle.served[0] != 1 || b.throttle.inside != 0 {
+		t.Errorf("%d served, %d in flight", b.throttle.served[0], b.throttle.inside)
 	}
 }
 
@@ -324,7 +324,7 @@ func TestThrottleStaysWithinBounds(t *testing.T) {
 		for range rapid.IntRange(1, 2000).Draw(t, "steps") {
 			now = now.Add(rapid.SampledFrom([]time.Duration{0, 0, 0, time.Millisecond, time.Second, -time.Second, time.Minute}).Draw(t, "later"))
 			if inside > 0 && rapid.IntRange(0, 3).Draw(t, "leaves") == 0 {
-				th.leave(now, rapid.Bool().Draw(t, "committed"))
+				th.leave(now, rapid.Bool().Draw(t, "served"))
 				inside--
 				continue
 			}
