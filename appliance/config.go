@@ -32,6 +32,11 @@ type Config struct {
 	Existing bool
 	// Tenant is the tenant of the first operator. Empty = tap.DefaultTenant.
 	Tenant string
+	// MemoryTier is what memory keeps of vectors in main memory: "full" (codes, and
+	// the vectors themselves for comparing the best), "codes" (a byte a dimension),
+	// or "bits" (a bit; from 768 dimensions on). All members should have the same.
+	// Empty = "full".
+	MemoryTier string
 	// OpenLog lets anybody read the whole transparency log under /log/, entries
 	// and payloads too. For development.
 	OpenLog bool
@@ -100,7 +105,8 @@ func (c Config) validate() error {
 			return tap.E("appliance.config", tap.Invalid, "%q is no name for a site, node or tenant: they are 1 to 64 of a-z, 0-9, '-', '_' and '.'", name)
 		}
 	}
-	return nil
+	_, err := memoryTier(c.MemoryTier)
+	return err
 }
 
 func (c Config) path(parts ...string) string {

@@ -16,6 +16,7 @@ import (
 	"tamv.internal/tamv/store"
 	"tamv.internal/tamv/tap"
 	"tamv.internal/tamv/tap/hub"
+	"tamv.internal/tamv/vector"
 )
 
 // memoryFolder holds what memory needs not make again at every start.
@@ -45,7 +46,11 @@ func loadEngines(cfg Config, keys subject.Keys) (engines, error) {
 	if err != nil {
 		return engines{}, tap.Wrap(op, tap.Internal, err, "the built-in audit classifier cannot be loaded")
 	}
-	m, err := memory.New(memory.Config{Embedder: embedder, Dir: cfg.path(memoryFolder), Log: cfg.Logger, Progress: func(documents int) {
+	tier, err := memoryTier(cfg.MemoryTier)
+	if err != nil {
+		return engines{}, err
+	}
+	m, err := memory.New(memory.Config{Embedder: embedder, Dir: cfg.path(memoryFolder), Tier: tier, Log: cfg.Logger, Progress: func(documents int) {
 		cfg.Logger.Info("memory is being indexed", "documents", documents)
 	}})
 	if err != nil {
@@ -56,6 +61,16 @@ func loadEngines(cfg Config, keys subject.Keys) (engines, error) {
 		directory: anubis.NewDirectory(), members: members.NewDirectory(cfg.Tenant), subjects: subject.NewDirectory(keys),
 		watchlist: anubis.NewWatchlist(cfg.Tenant), hub: new(atomic.Pointer[hub.Hub]),
 	}, nil
+}
+
+// memoryTier is the tier with a name.
+func memoryTier(name string) (vector.Tier, error) {
+	for _, t := range []vector.Tier{vector.Full, vector.Codes, vector.Bits} {
+		if name == t.String() || name == "" {
+			return t, nil
+		}
+	}
+	return 0, tap.E("appliance.config", tap.Invalid, "memory has no tier %q: it is full, codes or bits", name)
 }
 
 func (e engines) observers() map[string][]store.Observer {

@@ -308,7 +308,7 @@ func (l *ledger) loadArchives(tx *bolt.Tx) error {
 	return nil
 }
 
-// loadTail reads the open block.
+// loadTail reads the open block and follows the chain through it.
 func (l *ledger) loadTail(tx *bolt.Tx, m *meta) error {
 	l.first = m.onDisk.block
 	raw, err := get(tx, bucketBlocks, u64(l.first))
@@ -321,8 +321,14 @@ func (l *ledger) loadTail(tx *bolt.Tx, m *meta) error {
 	if end := l.first + uint64(len(l.tail)); end != m.tree.Size() {
 		return damaged("the ledger ends at %d instead of %d", end, m.tree.Size())
 	}
-	if n := len(l.tail); n > 0 && bookpi.LeafHash(l.tail[n-1].Entry) != m.head {
-		return damaged("the last ledger entry does not have the head's hash")
+	// The scrub goes over the rest of the chain in the background.
+	want := m.head
+	for _, r := range slices.Backward(l.tail) {
+		e, err := bookpi.ParseEntry(r.Entry)
+		if err != nil || bookpi.LeafHash(r.Entry) != want || bookpi.PayloadDigest(r.Payload) != e.PayloadDigest {
+			return damaged("ledger entry %d is not the one that the next one names", r.Position)
+		}
+		want = e.Previous
 	}
 	return nil
 }

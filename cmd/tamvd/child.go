@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -27,7 +26,7 @@ type child struct {
 	name    string
 	folder  string
 	address string
-	open    bool // its log is for everybody to read
+	flags   []string // of the development site, for each of its nodes
 
 	mu      sync.Mutex
 	process *os.Process // guarded by mu; the present one
@@ -43,9 +42,10 @@ func (c *child) run(ctx context.Context, fail context.CancelCauseFunc, token str
 	}
 	// What an earlier run left would look like this one's.
 	_ = os.Remove(filepath.Join(c.folder, "context.json"))
-	args := []string{"run", "--data", c.folder, "--listen", c.address, c.openLog()}
+	rest := append([]string{"--data", c.folder, "--listen", c.address}, c.flags...)
+	args := append([]string{"run"}, rest...)
 	if token != "" {
-		args = []string{"join", "-", "--data", c.folder, "--listen", c.address, "--node", c.name, c.openLog()}
+		args = append([]string{"join", "-", "--node", c.name}, rest...)
 	}
 	cmd, err := c.start(args, token)
 	if err != nil {
@@ -67,7 +67,7 @@ func (c *child) run(ctx context.Context, fail context.CancelCauseFunc, token str
 				return
 			case <-time.After(restartPause):
 			}
-			if cmd, err = c.start([]string{"run", "--data", c.folder, "--listen", c.address, c.openLog()}, ""); err != nil {
+			if cmd, err = c.start(append([]string{"run"}, rest...), ""); err != nil {
 				fail(err)
 				return
 			}
@@ -78,9 +78,6 @@ func (c *child) run(ctx context.Context, fail context.CancelCauseFunc, token str
 	}()
 	return changed()
 }
-
-// openLog is the flag that says who may read the log.
-func (c *child) openLog() string { return "--open-log=" + strconv.FormatBool(c.open) }
 
 // start starts one process; its output goes to a file in its folder.
 func (c *child) start(args []string, input string) (*exec.Cmd, error) {

@@ -71,6 +71,7 @@ type node struct {
 func (n *node) flags(a *app, c *cobra.Command, folder string) {
 	c.Flags().StringVar(&n.Data, "data", folder, dataTexts.In(a.lang))
 	c.Flags().StringVar(&n.Listen, "listen", "", listenTexts.In(a.lang))
+	c.Flags().StringVar(&n.MemoryTier, "memory-tier", "", memoryTierTexts.In(a.lang))
 	c.Flags().BoolVar(&n.OpenLog, "open-log", false, openLogTexts.In(a.lang))
 	c.Flags().BoolVar(&n.verbose, "verbose", false, verboseTexts.In(a.lang))
 }

@@ -41,9 +41,10 @@ func runSite(ctx context.Context, count int, cfg appliance.Config, announce func
 	if err != nil {
 		return err
 	}
+	flags := []string{"--open-log=" + strconv.FormatBool(cfg.OpenLog), "--memory-tier=" + cfg.MemoryTier}
 	for i, address := range addresses {
 		name := "n" + strconv.Itoa(i+1)
-		s.nodes = append(s.nodes, &child{name: name, folder: filepath.Join(cfg.Data, name), address: address, open: cfg.OpenLog})
+		s.nodes = append(s.nodes, &child{name: name, folder: filepath.Join(cfg.Data, name), address: address, flags: flags})
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -32,15 +32,19 @@ var (
 	nextTexts    = tap.Text{EN: "Next", ES: "Ahora"}
 	stopTexts    = tap.Text{EN: "Ctrl-C stops it.", ES: "Ctrl-C lo detiene."}
 
-	dataTexts      = tap.Text{EN: "data folder", ES: "carpeta de datos"}
-	listenTexts    = tap.Text{EN: "HOST:PORT, TCP and UDP; port 0 = any", ES: "HOST:PUERTO, TCP y UDP; puerto 0 = cualquiera"}
-	advertiseTexts = tap.Text{EN: "HOST:PORT at which the other nodes reach this one, when it is not --listen", ES: "HOST:PUERTO con el que los demás nodos llegan a este, si no es --listen"}
-	nodeTexts      = tap.Text{EN: "name of this node; the host's name when absent", ES: "nombre de este nodo; el de la máquina si falta"}
-	siteTexts      = tap.Text{EN: "name of the site, by which auditors know its ledger; the node's when absent", ES: "nombre del sitio, por el que la auditoría conoce su registro; el del nodo si falta"}
-	fromTexts      = tap.Text{EN: "recovery file whose keys the site takes; its code is read from standard input", ES: "archivo de recuperación cuyas claves toma el sitio; su código se lee de la entrada estándar"}
-	askCodeTexts   = tap.Text{EN: "Recovery code: ", ES: "Código de recuperación: "}
-	nodesTexts     = tap.Text{EN: "how many nodes, each a process of its own: 1 to 5", ES: "cuántos nodos, cada uno un proceso: de 1 a 5"}
-	openLogTexts   = tap.Text{
+	dataTexts       = tap.Text{EN: "data folder", ES: "carpeta de datos"}
+	listenTexts     = tap.Text{EN: "HOST:PORT, TCP and UDP; port 0 = any", ES: "HOST:PUERTO, TCP y UDP; puerto 0 = cualquiera"}
+	advertiseTexts  = tap.Text{EN: "HOST:PORT at which the other nodes reach this one, when it is not --listen", ES: "HOST:PUERTO con el que los demás nodos llegan a este, si no es --listen"}
+	nodeTexts       = tap.Text{EN: "name of this node; the host's name when absent", ES: "nombre de este nodo; el de la máquina si falta"}
+	siteTexts       = tap.Text{EN: "name of the site, by which auditors know its ledger; the node's when absent", ES: "nombre del sitio, por el que la auditoría conoce su registro; el del nodo si falta"}
+	fromTexts       = tap.Text{EN: "recovery file whose keys the site takes; its code is read from standard input", ES: "archivo de recuperación cuyas claves toma el sitio; su código se lee de la entrada estándar"}
+	askCodeTexts    = tap.Text{EN: "Recovery code: ", ES: "Código de recuperación: "}
+	nodesTexts      = tap.Text{EN: "how many nodes, each a process of its own: 1 to 5", ES: "cuántos nodos, cada uno un proceso: de 1 a 5"}
+	memoryTierTexts = tap.Text{
+		EN: "what memory keeps of vectors in main memory: full (default), codes or bits; the same on all members",
+		ES: "qué guarda la memoria de los vectores en memoria principal: full (por defecto), codes o bits; lo mismo en todos los miembros",
+	}
+	openLogTexts = tap.Text{
 		EN: "let anybody read the whole evidence log under /log/, entries and payloads too",
 		ES: "permitir que cualquiera lea todo el registro de evidencia bajo /log/, también entradas y contenidos",
 	}
