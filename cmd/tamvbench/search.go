@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync"
+	"time"
 
 	"tamv.internal/tamv/cmd/tamvbench/load"
 	"tamv.internal/tamv/cmd/tamvbench/vectors"
@@ -53,6 +54,9 @@ func searchLoad(ctx context.Context, s settings, site *site) ([]load.Worker, fun
 	if err := fillMemory(ctx, clients, s.base); err != nil {
 		return nil, stop, err
 	}
+	if err := settled(ctx, site); err != nil {
+		return nil, stop, err
+	}
 	encoded := make([]string, len(queries))
 	for i, q := range queries {
 		encoded[i] = encodeVector(q)
@@ -62,6 +66,37 @@ func searchLoad(ctx context.Context, s settings, site *site) ([]load.Worker, fun
 		workers = append(workers, func(ctx context.Context) error { return searchOnce(ctx, c, encoded[rand.IntN(len(encoded))]) })
 	}
 	return workers, stop, nil
+}
+
+const (
+	// settleQuiet is how long no index may be in the making before a measurement:
+	// longer than the node waits before it begins to make one.
+	settleQuiet = 8 * time.Second
+	settleTime  = 10 * time.Minute
+)
+
+// settled waits until the node has made the indexes anew that many new documents
+// call for, which takes a core meanwhile.
+func settled(ctx context.Context, site *site) error {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for quiet := time.Now(); time.Since(quiet) < settleQuiet; {
+		now, err := site.usage(ctx)
+		if err != nil {
+			return err
+		}
+		if now.building > 0 {
+			quiet = time.Now()
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return tap.AsError(ctx.Err())
+		}
+	}
+	return nil
 }
 
 // fillMemory stores every row of the file, by all clients at once. What is stored

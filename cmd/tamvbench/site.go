@@ -179,8 +179,11 @@ func (s *site) dial(ctx context.Context, transport string, number int, who ident
 	return client.Dial(ctx, client.SessionConfig{URL: target.String(), TLS: &tls.Config{RootCAs: s.config.CA}, KeyID: who.id, Key: who.key})
 }
 
-// usage is what the appliance has used so far, by its own metrics.
-type usage struct{ cpu, rss float64 }
+// usage is what the node that is asked has used so far, by its own metrics.
+type usage struct {
+	cpu, rss float64 // seconds, bytes
+	building float64 // indexes of memory that are being made anew
+}
 
 func (s *site) usage(ctx context.Context) (usage, error) {
 	reply, err := s.operator.Do(ctx, "GET", "/metrics", nil, nil)
@@ -196,5 +199,9 @@ func (s *site) usage(ctx context.Context) (usage, error) {
 	if cpu == nil || rss == nil {
 		return usage{}, tap.Wrap("bench.metrics", tap.Invalid, errors.New("no process metrics"), "the appliance does not say what it uses")
 	}
-	return usage{cpu.GetMetric()[0].GetCounter().GetValue(), rss.GetMetric()[0].GetGauge().GetValue()}, nil
+	building := 0.0
+	if f := families["tamv_memory_indexes_building"]; f != nil {
+		building = f.GetMetric()[0].GetGauge().GetValue()
+	}
+	return usage{cpu.GetMetric()[0].GetCounter().GetValue(), rss.GetMetric()[0].GetGauge().GetValue(), building}, nil
 }
