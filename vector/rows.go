@@ -63,10 +63,5 @@ func (x *Index) SearchRows(query []float32, rows []uint32, o Options) ([]Hit, er
 	defer x.scratch.Put(s)
 	s.query.ask(v, unit)
 	v.scan(s, &m, o.K)
-	s.best.sort(v)
-	hits := make([]Hit, len(s.best))
-	for i, b := range s.best {
-		hits[i] = Hit{ID: v.id(b.row), Score: b.score}
-	}
-	return hits, nil
+	return s.hits(v), nil
 }

@@ -65,12 +65,17 @@ func (x *Index) Search(query []float32, o Options) ([]Hit, error) {
 	if !v.walk(s, &m, o) {
 		v.scan(s, &m, o.K)
 	}
+	return s.hits(v), nil
+}
+
+// hits are the best that a search found, best first.
+func (s *scratch) hits(v *view) []Hit {
 	s.best.sort(v)
 	hits := make([]Hit, len(s.best))
 	for i, b := range s.best {
 		hits[i] = Hit{ID: v.id(b.row), Score: b.score}
 	}
-	return hits, nil
+	return hits
 }
 
 // scanAdvantage is how many rows a scan compares in the time in which a walk
