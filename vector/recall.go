@@ -81,7 +81,7 @@ func (e *effort) climb(misses float64) int {
 	missed := func(rung int) float64 { return float64(e.of - e.hits[rung]) }
 	i := 0
 	for ; missed(i) > aim; i++ {
-		if e.hits[i] == e.hits[len(rungs)-1] { // the last that was tried: misses fall faster than candidates grow
+		if e.lastTried(i) { // misses fall faster than candidates grow
 			ratio := math.Sqrt(missed(i) / aim)
 			return int(min(2*MaxEF, float64(rungs[i])*ratio*math.Sqrt(ratio)))
 		}
@@ -92,6 +92,12 @@ func (e *effort) climb(misses float64) int {
 	low, high := float64(rungs[i-1]), float64(rungs[i])
 	share := (missed(i-1) - aim) / (missed(i-1) - missed(i))
 	return int(math.Ceil(low + float64(share*(high-low))))
+}
+
+// lastTried reports whether no rung above this one was tried: there is none, or
+// too few neighbours were missed with this one.
+func (e *effort) lastTried(rung int) bool {
+	return rung == len(rungs)-1 || fewMisses*(e.of-e.hits[rung]) <= e.of
 }
 
 // calibrate measures the effort anew if the index has grown enough.
@@ -123,7 +129,7 @@ func (x *Index) calibrate() {
 	})
 	e := effort{rows: uint32(x.live), of: uint32(len(probes)) * nearest}
 	for rung, ef := range rungs {
-		if rung > 0 && fewMisses*(e.of-e.hits[rung-1]) <= e.of {
+		if rung > 0 && e.lastTried(rung-1) {
 			e.hits[rung] = e.hits[rung-1]
 			continue
 		}
