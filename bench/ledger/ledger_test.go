@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"tamv.internal/tamv/bench/server"
 	"tamv.internal/tamv/store/bookpi"
 )
 
@@ -43,7 +44,7 @@ func TestEveryLedgerKeepsRecords(t *testing.T) {
 	for _, w := range writers {
 		t.Run(w.name, func(t *testing.T) {
 			if w.server {
-				if _, err := postgresProgram("postgres"); err != nil {
+				if _, err := server.PostgresVersion(); err != nil {
 					t.Skip(err)
 				}
 			}

@@ -7,8 +7,8 @@
 //	ledger verify SYSTEM [--entries N] [--duration D]
 //	ledger prove  SYSTEM [--entries N] [--duration D] [--dir DIR]
 //
-// Every command prints one line of JSON: list an array of [listing], append an
-// [appendResult], verify and prove a [workResult].
+// Every command prints one line of JSON: list an array of [listing], append a
+// [load.Result], verify and prove a [workResult].
 //
 // append is a closed loop of writers that wait until their record is durable.
 // All systems run in this process, except Postgres, which is a server on

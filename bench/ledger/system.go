@@ -104,22 +104,10 @@ func moduleVersion(path string) func() (string, error) {
 	}
 }
 
-// appendResult is what `ledger append` prints. CPU seconds of systems in this
-// process stand under server; they contain those of the writers, which do little.
-type appendResult struct {
-	System  string `json:"system"`
-	Version string `json:"version"`
-	Setting string `json:"setting"`
-	Nodes   int    `json:"nodes"`
-	Clients int    `json:"clients"`
-	Record  int    `json:"record_bytes"`
-	load.Figures
-	ServerCPU float64 `json:"server_cpu_s"`
-	ClientCPU float64 `json:"client_cpu_s"`
-}
-
-func measureAppend(ctx context.Context, w writer, s settings) (_ appendResult, err error) {
-	r := appendResult{System: w.name, Setting: w.setting, Nodes: 1, Clients: s.clients, Record: s.record}
+// measureAppend is `ledger append`. CPU seconds of systems in this process stand
+// under server; they contain those of the writers, which do little.
+func measureAppend(ctx context.Context, w writer, s settings) (_ load.Result, err error) {
+	r := load.Result{System: w.name, Setting: w.setting, Nodes: 1, Clients: s.clients, Record: s.record}
 	if r.Version, err = w.version(); err != nil {
 		return r, err
 	}

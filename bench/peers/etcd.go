@@ -11,6 +11,8 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+
+	"tamv.internal/tamv/bench/server"
 )
 
 // etcd runs with its defaults: every put is fsynced by a majority before its
@@ -22,9 +24,9 @@ var etcd = peer{
 	locate: func() (string, error) {
 		program, err := exec.LookPath("etcd")
 		if err != nil {
-			return "", installed("etcd")
+			return "", server.NotInstalled("etcd")
 		}
-		return programOutput(program, "--version")
+		return server.Output(program, "--version")
 	},
 	start:   startEtcd,
 	connect: connectEtcd,
@@ -32,7 +34,7 @@ var etcd = peer{
 }
 
 func startEtcd(ctx context.Context, g *group, nodes int) error {
-	addresses, err := freeAddresses(2 * nodes)
+	addresses, err := server.FreeAddresses(2 * nodes)
 	if err != nil {
 		return err
 	}
@@ -42,8 +44,8 @@ func startEtcd(ctx context.Context, g *group, nodes int) error {
 		members = append(members, fmt.Sprintf("n%d=http://%s", i, address))
 	}
 	for i := range nodes {
-		_, err := g.launch(clients[i], syscall.SIGTERM, exec.Command("etcd", "--name", fmt.Sprintf("n%d", i),
-			"--data-dir", filepath.Join(g.folder, fmt.Sprintf("n%d", i)),
+		_, err := g.Launch(clients[i], syscall.SIGTERM, exec.Command("etcd", "--name", fmt.Sprintf("n%d", i),
+			"--data-dir", filepath.Join(g.Folder, fmt.Sprintf("n%d", i)),
 			"--listen-client-urls", "http://"+clients[i], "--advertise-client-urls", "http://"+clients[i],
 			"--listen-peer-urls", "http://"+peers[i], "--initial-advertise-peer-urls", "http://"+peers[i],
 			"--initial-cluster", strings.Join(members, ","), "--initial-cluster-state", "new", "--logger", "zap", "--log-level", "error"))
@@ -51,13 +53,13 @@ func startEtcd(ctx context.Context, g *group, nodes int) error {
 			return err
 		}
 	}
-	for _, p := range g.processes {
-		err := p.await(ctx, func(ctx context.Context) error {
-			c, err := dialEtcd(p.address)
+	for _, p := range g.Processes {
+		err := p.Await(ctx, func(ctx context.Context) error {
+			c, err := dialEtcd(p.Address)
 			if err != nil {
 				return err
 			}
-			_, err = c.Put(ctx, "ready", p.address)
+			_, err = c.Put(ctx, "ready", p.Address)
 			return errors.Join(err, c.Close())
 		})
 		if err != nil {
@@ -75,7 +77,7 @@ func dialEtcd(addresses ...string) (*clientv3.Client, error) {
 // connectEtcd gives every client all addresses: the library takes the requests
 // round the nodes and leaves out those that do not answer.
 func connectEtcd(ctx context.Context, g *group, number int) (client, error) {
-	c, err := dialEtcd(g.addresses()...)
+	c, err := dialEtcd(g.Addresses()...)
 	if err != nil {
 		return client{}, err
 	}
@@ -91,13 +93,13 @@ func connectEtcd(ctx context.Context, g *group, number int) (client, error) {
 	}, nil
 }
 
-func etcdLeader(ctx context.Context, g *group) (*process, error) {
-	for _, p := range g.processes {
-		c, err := dialEtcd(p.address)
+func etcdLeader(ctx context.Context, g *group) (*server.Process, error) {
+	for _, p := range g.Processes {
+		c, err := dialEtcd(p.Address)
 		if err != nil {
 			return nil, err
 		}
-		status, err := c.Status(ctx, p.address)
+		status, err := c.Status(ctx, p.Address)
 		if err = errors.Join(err, c.Close()); err != nil {
 			return nil, err
 		}

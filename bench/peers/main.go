@@ -8,7 +8,7 @@
 //	peers failover PEER [--nodes N] [--writers N] [--record BYTES] [--dir DIR]
 //
 // Every command prints one line of JSON: list an array of what is here, load a
-// [result], failover a [failoverResult]. A peer runs in a temporary folder on
+// [load.Result], failover a [failoverResult]. A peer runs in a temporary folder on
 // loopback and is gone, folder and all, when the command ends. Each client has
 // one connection of its own and waits for each answer; peers with several nodes
 // get the clients spread over all of them. The settings are the durable ones of

@@ -6,8 +6,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
+	"tamv.internal/tamv/bench/server"
 	"tamv.internal/tamv/cmd/tamvbench/load"
 )
 
@@ -26,13 +28,37 @@ type peer struct {
 	// leader is the process that leads the cluster; nil when the peer has no
 	// failover of its own. The clients of connect must then go on at another
 	// node by themselves.
-	leader func(ctx context.Context, g *group) (*process, error)
+	leader func(ctx context.Context, g *group) (*server.Process, error)
 }
 
 // client is one connection.
 type client struct {
 	write func(ctx context.Context, key string, record []byte) error
 	close func()
+}
+
+// group is a running peer and the clients connected to it, in a temporary folder.
+type group struct {
+	*server.Group
+	closers []func() // close the clients
+}
+
+func newGroup(dir string) (*group, error) {
+	folder, err := os.MkdirTemp(dir, "tamv-peer-")
+	if err != nil {
+		return nil, err
+	}
+	g, err := server.NewGroup(folder)
+	return &group{Group: g}, err
+}
+
+// stop ends everything and removes the folder.
+func (g *group) stop() error {
+	for _, closeClient := range g.closers {
+		closeClient()
+	}
+	g.Stop()
+	return os.RemoveAll(g.Folder)
 }
 
 // all is every peer, in the order of the table.
@@ -70,21 +96,8 @@ func inventory() []listing {
 	return found
 }
 
-// result is what `peers load` prints.
-type result struct {
-	System  string `json:"system"`
-	Version string `json:"version"`
-	Setting string `json:"setting"`
-	Nodes   int    `json:"nodes"`
-	Clients int    `json:"clients"`
-	Record  int    `json:"record_bytes"`
-	load.Figures
-	ServerCPU float64 `json:"server_cpu_s"`
-	ClientCPU float64 `json:"client_cpu_s"`
-}
-
-func measure(ctx context.Context, p peer, s settings) (_ result, err error) {
-	r := result{System: p.name, Setting: p.setting, Nodes: s.nodes, Clients: s.clients, Record: s.record}
+func measure(ctx context.Context, p peer, s settings) (_ load.Result, err error) {
+	r := load.Result{System: p.name, Setting: p.setting, Nodes: s.nodes, Clients: s.clients, Record: s.record}
 	if r.Version, err = p.locate(); err != nil {
 		return r, err
 	}
@@ -96,14 +109,14 @@ func measure(ctx context.Context, p peer, s settings) (_ result, err error) {
 	if s.warmup > 0 {
 		load.Run(ctx, workers, s.warmup)
 	}
-	before, err := g.cpu()
+	before, err := load.TreeCPU(g.PIDs()...)
 	if err != nil {
 		return r, err
 	}
 	own := load.OwnCPU()
 	r.Figures = load.Run(ctx, workers, s.duration)
 	r.ClientCPU = load.Round(load.OwnCPU() - own)
-	after, err := g.cpu()
+	after, err := load.TreeCPU(g.PIDs()...)
 	r.ServerCPU = load.Round(after - before)
 	return r, errors.Join(err, ctx.Err())
 }
@@ -136,7 +149,7 @@ func failover(ctx context.Context, p peer, s settings) (_ failoverResult, err er
 		if err != nil {
 			return err
 		}
-		return leader.kill()
+		return leader.Kill()
 	})
 	return r, err
 }
@@ -183,9 +196,4 @@ func writer(c client, size int) load.Worker {
 		copy(record, name)
 		return c.write(ctx, name, record)
 	}
-}
-
-// installed is the error of locate for a program that is not here.
-func installed(program string) error {
-	return fmt.Errorf("%s is not installed", program)
 }

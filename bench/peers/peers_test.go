@@ -4,18 +4,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
+
+	"tamv.internal/tamv/bench/server"
+	"tamv.internal/tamv/cmd/tamvbench/load"
 )
 
 // Every installed peer answers a short load at every size, and leaves nothing
@@ -34,7 +32,7 @@ func TestLoad(t *testing.T) {
 				t.Error(err)
 				continue
 			}
-			var r result
+			var r load.Result
 			if err := json.Unmarshal(out.Bytes(), &r); err != nil {
 				t.Fatalf("%v: %s", err, out.String())
 			}
@@ -123,42 +121,6 @@ func TestRunRefuses(t *testing.T) {
 	}
 }
 
-// A peer that ends, or never answers, is reported with what it said.
-func TestAwait(t *testing.T) {
-	g, err := newGroup(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer g.stop()
-	ended, err := g.launch("", syscall.SIGTERM, exec.Command("sh", "-c", "echo out of order; exit 3"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	silent := errors.New("connection refused")
-	never := func(context.Context) error { return silent }
-	if err := ended.await(t.Context(), never); err == nil || !strings.HasSuffix(err.Error(), "out of order") {
-		t.Errorf("got %v", err)
-	}
-	hangs, err := g.launch("", syscall.SIGTERM, exec.Command("sleep", "100"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	if err := hangs.await(ctx, never); !errors.Is(err, silent) {
-		t.Errorf("got %v", err)
-	}
-	if _, err := g.launch("", syscall.SIGTERM, exec.Command(filepath.Join(g.folder, "absent"))); err == nil {
-		t.Error("a program that does not exist was started")
-	}
-	if err := g.stop(); err != nil {
-		t.Error(err)
-	}
-	if _, err := os.Stat(g.folder); !os.IsNotExist(err) {
-		t.Errorf("the folder is left: %v", err)
-	}
-}
-
 func TestWriterNamesEachRecordAnew(t *testing.T) {
 	seen := map[string]bool{}
 	w := writer(client{write: func(_ context.Context, key string, record []byte) error {
@@ -183,13 +145,13 @@ func TestRqliteExecute(t *testing.T) {
 	var answer string
 	status := http.StatusOK
 	var got []byte
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		got, _ = io.ReadAll(r.Body)
 		w.WriteHeader(status)
 		io.WriteString(w, answer)
 	}))
-	defer server.Close()
-	g := &group{processes: []*process{{address: strings.TrimPrefix(server.URL, "http://")}}}
+	defer web.Close()
+	g := &group{Group: &server.Group{Processes: []*server.Process{{Address: strings.TrimPrefix(web.URL, "http://")}}}}
 	c, err := connectRqlite(t.Context(), g, 5)
 	if err != nil {
 		t.Fatal(err)
@@ -213,11 +175,11 @@ func TestRqliteExecute(t *testing.T) {
 	if err := c.write(t.Context(), "ab", nil); err == nil || !strings.Contains(err.Error(), answer) {
 		t.Errorf("got %v", err)
 	}
-	if err := rqliteReady(t.Context(), g.processes[0]); err == nil {
+	if err := rqliteReady(t.Context(), g.Processes[0]); err == nil {
 		t.Error("a node that is not ready is taken for one that is")
 	}
 	status = http.StatusOK
-	if err := rqliteReady(t.Context(), g.processes[0]); err != nil {
+	if err := rqliteReady(t.Context(), g.Processes[0]); err != nil {
 		t.Error(err)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"github.com/redis/go-redis/v9"
+
+	"tamv.internal/tamv/bench/server"
 )
 
 // redisServer is one server: with appendfsync always an answer waits for the
@@ -19,16 +21,16 @@ var redisServer = peer{
 	locate: func() (string, error) {
 		program, err := exec.LookPath("redis-server")
 		if err != nil {
-			return "", installed("redis-server")
+			return "", server.NotInstalled("redis-server")
 		}
-		return programOutput(program, "--version")
+		return server.Output(program, "--version")
 	},
 	start:   startRedis,
 	connect: connectRedis,
 }
 
 func startRedis(ctx context.Context, g *group, _ int) error {
-	addresses, err := freeAddresses(1)
+	addresses, err := server.FreeAddresses(1)
 	if err != nil {
 		return err
 	}
@@ -36,19 +38,19 @@ func startRedis(ctx context.Context, g *group, _ int) error {
 	if err != nil {
 		return err
 	}
-	p, err := g.launch(addresses[0], syscall.SIGTERM, exec.Command("redis-server", "--bind", "127.0.0.1", "--port", port,
-		"--dir", g.folder, "--appendonly", "yes", "--appendfsync", "always", "--save", ""))
+	p, err := g.Launch(addresses[0], syscall.SIGTERM, exec.Command("redis-server", "--bind", "127.0.0.1", "--port", port,
+		"--dir", g.Folder, "--appendonly", "yes", "--appendfsync", "always", "--save", ""))
 	if err != nil {
 		return err
 	}
-	return p.await(ctx, func(ctx context.Context) error {
-		c := redis.NewClient(&redis.Options{Addr: p.address})
+	return p.Await(ctx, func(ctx context.Context) error {
+		c := redis.NewClient(&redis.Options{Addr: p.Address})
 		return errors.Join(c.Ping(ctx).Err(), c.Close())
 	})
 }
 
 func connectRedis(ctx context.Context, g *group, number int) (client, error) {
-	c := redis.NewClient(&redis.Options{Addr: g.node(number).address, PoolSize: 1, MaxRetries: -1})
+	c := redis.NewClient(&redis.Options{Addr: g.Node(number).Address, PoolSize: 1, MaxRetries: -1})
 	if err := c.Ping(ctx).Err(); err != nil {
 		return client{}, errors.Join(err, c.Close())
 	}

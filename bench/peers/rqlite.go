@@ -11,6 +11,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
+
+	"tamv.internal/tamv/bench/server"
 )
 
 // rqlite runs with its defaults: a write is in the fsynced logs of a majority
@@ -22,16 +24,16 @@ var rqlite = peer{
 	locate: func() (string, error) {
 		program, err := exec.LookPath("rqlited")
 		if err != nil {
-			return "", installed("rqlited")
+			return "", server.NotInstalled("rqlited")
 		}
-		return programOutput(program, "-version")
+		return server.Output(program, "-version")
 	},
 	start:   startRqlite,
 	connect: connectRqlite,
 }
 
 func startRqlite(ctx context.Context, g *group, nodes int) error {
-	addresses, err := freeAddresses(2 * nodes)
+	addresses, err := server.FreeAddresses(2 * nodes)
 	if err != nil {
 		return err
 	}
@@ -41,20 +43,20 @@ func startRqlite(ctx context.Context, g *group, nodes int) error {
 		if i > 0 {
 			args = append(args, "-join", peers[0])
 		}
-		p, err := g.launch(clients[i], syscall.SIGTERM, exec.Command("rqlited", append(args, filepath.Join(g.folder, fmt.Sprintf("n%d", i)))...))
+		p, err := g.Launch(clients[i], syscall.SIGTERM, exec.Command("rqlited", append(args, filepath.Join(g.Folder, fmt.Sprintf("n%d", i)))...))
 		if err != nil {
 			return err
 		}
-		if err := p.await(ctx, func(ctx context.Context) error { return rqliteReady(ctx, p) }); err != nil {
+		if err := p.Await(ctx, func(ctx context.Context) error { return rqliteReady(ctx, p) }); err != nil {
 			return err
 		}
 	}
-	c := rqliteClient(g.processes[0].address, &http.Transport{})
+	c := rqliteClient(g.Processes[0].Address, &http.Transport{})
 	return c.execute(ctx, `CREATE TABLE evidence (hash TEXT PRIMARY KEY, record BLOB NOT NULL)`)
 }
 
-func rqliteReady(ctx context.Context, p *process) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.address+"/readyz", nil)
+func rqliteReady(ctx context.Context, p *server.Process) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.Address+"/readyz", nil)
 	if err != nil {
 		return err
 	}
@@ -71,7 +73,7 @@ func rqliteReady(ctx context.Context, p *process) error {
 
 func connectRqlite(_ context.Context, g *group, number int) (client, error) {
 	transport := &http.Transport{MaxConnsPerHost: 1}
-	c := rqliteClient(g.node(number).address, transport)
+	c := rqliteClient(g.Node(number).Address, transport)
 	return client{
 		write: func(ctx context.Context, key string, record []byte) error {
 			return c.execute(ctx, `INSERT INTO evidence (hash, record) VALUES (?, ?)`, key, string(record))

@@ -90,17 +90,9 @@ func (c comparison) present(ctx context.Context) (here []listing, absent []skipp
 
 // loadRun is one system under the load once.
 type loadRun struct {
-	System  string `json:"system"`
-	Version string `json:"version"`
-	Setting string `json:"setting"`
-	Nodes   int    `json:"nodes"`
-	Clients int    `json:"clients"`
-	Record  int    `json:"record_bytes"`
-	load.Figures
-	ServerCPU float64 `json:"server_cpu_s"`
-	ClientCPU float64 `json:"client_cpu_s"`
-	Round     int     `json:"round"`
-	Fsyncs    float64 `json:"fsync_per_s"` // of the same disk, directly before the run
+	load.Result
+	Round  int     `json:"round"`
+	Fsyncs float64 `json:"fsync_per_s"` // of the same disk, directly before the run
 }
 
 const (
@@ -206,7 +198,7 @@ func (s clusterSettings) peer(ctx context.Context, name string, nodes int) (load
 }
 
 func (s clusterSettings) appliance(ctx context.Context, nodes int) (_ loadRun, err error) {
-	r := loadRun{System: ours, Version: tap.Release, Setting: oursSetting, Nodes: nodes, Clients: s.clients, Record: s.record}
+	r := loadRun{Result: load.Result{System: ours, Version: tap.Release, Setting: oursSetting, Nodes: nodes, Clients: s.clients, Record: s.record}}
 	fsyncs, _, err := fsyncRate(s.dir, min(fsyncSpan, s.duration))
 	if err != nil {
 		return r, err

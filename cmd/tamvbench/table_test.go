@@ -15,8 +15,11 @@ import (
 func someRuns() []loadRun {
 	run := func(system string, nodes int, rate, p95 float64) loadRun {
 		return loadRun{
-			System: system, Nodes: nodes, Setting: system + "'s setting", Figures: load.Figures{Operations: int(rate), Rate: rate, P95: p95, Errors: 1},
-			ServerCPU: 1, ClientCPU: .5, Fsyncs: 1000,
+			Result: load.Result{
+				System: system, Nodes: nodes, Setting: system + "'s setting", Figures: load.Figures{Operations: int(rate), Rate: rate, P95: p95, Errors: 1},
+				ServerCPU: 1, ClientCPU: .5,
+			},
+			Fsyncs: 1000,
 		}
 	}
 	return []loadRun{
@@ -48,7 +51,7 @@ func TestRows(t *testing.T) {
 	if rows(nil) != nil {
 		t.Error("rows of nothing")
 	}
-	alone := rows([]loadRun{{System: "peer", Nodes: 1, Figures: load.Figures{Rate: 5}}})
+	alone := rows([]loadRun{{Result: load.Result{System: "peer", Nodes: 1, Figures: load.Figures{Rate: 5}}}})
 	if alone[0].Speedup != 0 {
 		t.Errorf("a peer without ours: %+v", alone[0])
 	}

@@ -34,6 +34,19 @@ type Figures struct {
 	FirstError string  `json:"first_error,omitempty"`
 }
 
+// Result is one system under one load, as the programs that measure print it.
+type Result struct {
+	System  string `json:"system"`
+	Version string `json:"version"`
+	Setting string `json:"setting"` // what one operation is, and what its answer promises
+	Nodes   int    `json:"nodes"`
+	Clients int    `json:"clients"`
+	Record  int    `json:"record_bytes"`
+	Figures
+	ServerCPU float64 `json:"server_cpu_s"`
+	ClientCPU float64 `json:"client_cpu_s"`
+}
+
 // tally is what one worker saw.
 type tally struct {
 	latencies []time.Duration
