@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,6 +19,7 @@ import (
 type auditFlags struct {
 	trust    trustFlags
 	state    string
+	since    bool
 	damages  int
 	payloads string
 	parallel int
@@ -37,6 +37,7 @@ func (a *app) evidenceAudit() *cobra.Command {
 	})
 	in.trust.flags(a, c)
 	c.Flags().StringVar(&in.state, "state", "", textFlagVisit.In(a.lang))
+	c.Flags().BoolVar(&in.since, "since-last", false, textFlagSinceLast.In(a.lang))
 	c.Flags().IntVar(&in.damages, "continue", 1, textFlagContinue.In(a.lang))
 	c.Flags().StringVar(&in.payloads, "payloads", "present", textFlagPayloads.In(a.lang))
 	c.Flags().IntVar(&in.parallel, "parallel", in.parallel, textFlagParallel.In(a.lang))
@@ -52,6 +53,8 @@ var payloadChecks = map[string]bookpi.PayloadCheck{
 // audited is what an audit found.
 type audited struct {
 	OK         bool       `json:"ok"`
+	Kind       string     `json:"audit"` // "whole" or "since-last"
+	First      uint64     `json:"firstPosition"`
 	Origin     string     `json:"origin"`
 	Size       uint64     `json:"ledgerSize"`
 	Root       string     `json:"root"`
@@ -80,6 +83,8 @@ func (a *app) audit(ctx context.Context, place string, in auditFlags) error {
 	switch {
 	case !ok:
 		return usage("--payloads %q is not present, required or ignored", in.payloads)
+	case in.since && in.state == "":
+		return usage("--since-last needs --state FILE, which remembers the last visit")
 	case in.parallel < 1 || in.parallel > maxParallel:
 		return usage("--parallel %d is not within 1..%d", in.parallel, maxParallel)
 	case in.damages < 1 || in.damages > maxReported:
@@ -102,13 +107,13 @@ func (a *app) audit(ctx context.Context, place string, in auditFlags) error {
 	}
 	began := time.Now()
 	report, failed := bookpi.Audit(ctx, src, bookpi.AuditOptions{
-		Policy: &policy, Last: last, Payloads: check, Damages: in.damages, Workers: in.parallel,
+		Policy: &policy, Last: last.visit(), SinceLast: in.since, Payloads: check, Damages: in.damages, Workers: in.parallel,
 		Progress: a.entriesProgress(textAuditing, began),
 	})
 	a.progress("")
 	v := newAudited(&report, policy, last, time.Since(began))
 	if failed == nil {
-		if err := a.writeVisit(in.state, report.Visit()); err != nil {
+		if err := a.writeVisit(in.state, newVisit(&report, in.payloads, last, began)); err != nil {
 			return err
 		}
 		return a.printValue(v, v.draw)
@@ -129,8 +134,9 @@ func (a *app) entriesProgress(what tap.Text, began time.Time) func(done, total u
 	}
 }
 
-func newAudited(r *bookpi.AuditReport, policy bookpi.Policy, last *bookpi.Visit, took time.Duration) *audited {
+func newAudited(r *bookpi.AuditReport, policy bookpi.Policy, last *visitFile, took time.Duration) *audited {
 	v := &audited{
+		Kind: auditKind(r), First: r.From,
 		OK: len(r.Damages) == 0, Origin: r.Origin, Size: r.Size, Root: r.Root.String(), Entries: r.Entries,
 		Payloads: r.Payloads, Withheld: r.Withheld, Recorded: r.Recorded, CosignedBy: cosigners(r.CosignedBy), Quorum: quorum(policy),
 		TookMs: millis(took),
@@ -153,6 +159,11 @@ func newAudited(r *bookpi.AuditReport, policy bookpi.Policy, last *bookpi.Visit,
 
 func (v *audited) draw(t *table) {
 	t.field(textVerified, yesNo(t, v.OK))
+	if v.Kind == auditSinceLast {
+		t.field(textAudit, fmt.Sprintf(textAuditSinceLast.In(t.lang), v.First))
+	} else {
+		t.field(textAudit, textAuditWhole.In(t.lang))
+	}
 	t.field(textOrigin, v.Origin)
 	t.field(textLedgerSize, fmt.Sprint(v.Size))
 	if v.Since != nil {
@@ -178,44 +189,6 @@ func (v *audited) draw(t *table) {
 		}
 		t.row(position, d.Part, d.Reason)
 	}
-}
-
-// visitFile is the auditor's memory of a log, as a file.
-type visitFile struct {
-	Origin string      `json:"origin"`
-	Size   uint64      `json:"ledgerSize"`
-	Root   bookpi.Hash `json:"root"`
-}
-
-// readVisit reads the last visit; nil when there was none.
-func (a *app) readVisit(name string) (*bookpi.Visit, error) {
-	if name == "" {
-		return nil, nil
-	}
-	if _, err := os.Stat(a.path(name)); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	raw, err := a.readFile(name)
-	if err != nil {
-		return nil, err
-	}
-	var v visitFile
-	if err := json.Unmarshal(raw, &v); err != nil || v.Origin == "" || v.Size > bookpi.MaxSize {
-		// Beginning anew would forget what the log must still contain.
-		return nil, badInput("%s is not the memory of an audit", name)
-	}
-	return &bookpi.Visit{Origin: v.Origin, Size: v.Size, Root: v.Root}, nil
-}
-
-func (a *app) writeVisit(name string, v bookpi.Visit) error {
-	if name == "" {
-		return nil
-	}
-	raw, err := marshal(visitFile{v.Origin, v.Size, v.Root})
-	if err != nil {
-		return err
-	}
-	return writeFile(a.path(name), raw)
 }
 
 // mirrored is what a copy came to.

@@ -36,6 +36,7 @@ var (
 	textFlagRecord         = tap.Text{EN: "the same in base64", ES: "lo mismo en base64"}
 	textFlagProofOut       = tap.Text{EN: "write it as a C2SP tlog-proof, - for standard output", ES: "la escribe como tlog-proof de C2SP, - para la salida estándar"}
 	textFlagVisit          = tap.Text{EN: "file that remembers this visit, and what the ledger must still contain at the next", ES: "archivo que recuerda esta visita, y lo que el registro debe seguir conteniendo en la próxima"}
+	textFlagSinceLast      = tap.Text{EN: "check only what came since the visit that --state remembers; whole when there was none", ES: "comprueba solo lo llegado desde la visita que recuerda --state; entero si no hubo ninguna"}
 	textFlagContinue       = tap.Text{EN: "how many damages to list before stopping", ES: "cuántos daños listar antes de parar"}
 	textFlagPayloads       = tap.Text{EN: "present (check those that are there), required or ignored", ES: "present (comprueba los que hay), required o ignored"}
 	textFlagMirrorFrom     = tap.Text{EN: "copy from this URL or folder; the context's appliance when absent", ES: "copia desde esta URL o carpeta; del sistema del contexto si falta"}
@@ -83,6 +84,8 @@ var (
 
 // Sentences.
 var (
+	textAuditWhole      = tap.Text{EN: "whole: every entry since the first", ES: "entera: cada entrada desde la primera"}
+	textAuditSinceLast  = tap.Text{EN: "since the last visit: entries from position %d on; those before were not read again", ES: "desde la última visita: entradas desde la posición %d; las anteriores no se releyeron"}
 	textAuditing        = tap.Text{EN: "checking", ES: "comprobando"}
 	textMirroring       = tap.Text{EN: "copying", ES: "copiando"}
 	textEntriesAt       = tap.Text{EN: "%d of %d entries, %.0f/s", ES: "%d de %d entradas, %.0f/s"}

@@ -80,3 +80,50 @@ func fork(ts *testscript.TestScript, _ bool, _ []string) {
 		ts.Check(os.WriteFile(ts.MkAbs("fork-"+strconv.Itoa(i+1)+".request"), request, 0o600))
 	}
 }
+
+// grow writes a log as it was at some sizes, each into a folder NAME-SIZE, and its key as
+// NAME.keys.
+func grow(ts *testscript.TestScript, _ bool, args []string) {
+	name := args[0]
+	keys, err := bookpi.GenerateKeys(rand.Reader, "grown.test/log")
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(name+".keys"), []byte(keys.Verifiers()[0]+"\n"), 0o600))
+	var tree bookpi.Tree
+	var previous bookpi.Hash
+	var entries [][]byte
+	tiles := map[uint8][]bookpi.Hash{}
+	for _, wanted := range args[1:] {
+		size, err := strconv.ParseUint(wanted, 10, 64)
+		ts.Check(err)
+		for i := tree.Size(); i < size; i++ {
+			encoded := bookpi.Entry{
+				Timestamp: int64(i + 1), PayloadDigest: bookpi.PayloadDigest(nil), Previous: previous,
+				Tenant: "t", Actor: "a", Action: "x", Outcome: "ok",
+			}.Append(nil)
+			previous = bookpi.LeafHash(encoded)
+			entries = append(entries, encoded)
+			tree.Append(previous, func(level uint8, _ uint64, h bookpi.Hash) { tiles[level] = append(tiles[level], h) })
+		}
+		write := func(path string, raw []byte) {
+			path = filepath.Join(ts.MkAbs(name+"-"+wanted), path)
+			ts.Check(os.MkdirAll(filepath.Dir(path), 0o700))
+			ts.Check(os.WriteFile(path, raw, 0o600))
+		}
+		note, err := keys.Sign(bookpi.Checkpoint{Origin: keys.Origin(), Size: size, Root: tree.Root()}, time.Now())
+		ts.Check(err)
+		write(bookpi.CheckpointPath, note)
+		for tile := range bookpi.NewTiles(0, size) {
+			first := tile.Index * bookpi.TileWidth
+			end := first + uint64(tile.Width)
+			write(tile.Path(), bookpi.AppendTile(nil, tiles[tile.Level][first:end]))
+			if tile.Level > 0 {
+				continue
+			}
+			var bundle []byte
+			for _, encoded := range entries[first:end] {
+				bundle = bookpi.AppendBundled(bundle, encoded)
+			}
+			write(bookpi.EntriesPath(tile.Index, tile.Width), bundle)
+		}
+	}
+}

@@ -150,6 +150,7 @@ func scripts(t *testing.T, folder string) {
 			"spoil":  spoil,
 			"later":  later,
 			"fork":   fork,
+			"grow":   grow,
 			"context": func(ts *testscript.TestScript, _ bool, args []string) {
 				other := *c
 				for _, pair := range args[1:] {

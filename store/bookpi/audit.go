@@ -57,6 +57,8 @@ type AuditOptions struct {
 	Policy *Policy
 	// Last is the auditor's last visit, nil at the first.
 	Last *Visit
+	// SinceLast walks only what came since Last. See [Audit].
+	SinceLast bool
 	// Payloads says which payloads must be there.
 	Payloads PayloadCheck
 	// Damages is how many damages to list before stopping; below 2, the first ends it.
@@ -74,7 +76,8 @@ type AuditReport struct {
 	Origin         string
 	Size           uint64         // entries that the newest checkpoint covers
 	Root           Hash           // of the tree then
-	Entries        uint64         // entries looked at; Size unless the audit ended early
+	From           uint64         // position of the first entry looked at; 0 unless the walk was since the last visit
+	Entries        uint64         // entries looked at; Size - From unless the audit ended early
 	Payloads       uint64         // entries whose payload is there and matches
 	Withheld       uint64         // entries whose payload is not there
 	CosignedBy     []Cosignature  // witnesses of the policy that cosigned the newest checkpoint
@@ -114,6 +117,13 @@ func (r *AuditReport) Visit() Visit { return Visit{r.Origin, r.Size, r.Root} }
 // checkpoint was removed, for logs keep only some of them. A source may offer a full tile
 // where a partial one was asked for (C2SP tlog-tiles); the hashes beyond the checkpoint
 // are not looked at either.
+//
+// With opts.SinceLast, and a last visit, the walk begins up to 256 entries before the end of
+// that visit; AuditReport.From says where. What was there before is not read again:
+// that it is still the same follows from the root that the auditor remembers, to which
+// the walk's hashes have to lead, and what it is was checked then. Damage to entries,
+// payloads, tiles and recorded checkpoints of before From is not found. Without a last visit the walk is
+// whole.
 //
 // Everything is read once, in one pass. The work is one [LeafHash] and one [NodeHash]
 // per entry, spread over opts.Workers goroutines.
@@ -164,7 +174,7 @@ func (a *audit) run(ctx context.Context) error {
 		if err := a.take(ctx, b); err != nil {
 			return err
 		}
-		a.report.Entries = a.tree.Size()
+		a.report.Entries = a.tree.Size() - a.report.From
 		if a.opts.Progress != nil {
 			a.opts.Progress(a.tree.Size(), a.cp.Size)
 		}
@@ -192,7 +202,7 @@ func (a *audit) bundles(ctx context.Context) iter.Seq[auditedBundle] {
 
 		count := (a.cp.Size + TileWidth - 1) / TileWidth
 		var ahead []chan auditedBundle // in order, at most opts.Workers
-		for started := uint64(0); started < count || len(ahead) > 0; {
+		for started := a.report.From / TileWidth; started < count || len(ahead) > 0; {
 			for started < count && len(ahead) < a.opts.Workers {
 				index, done := started, make(chan auditedBundle, 1)
 				workers.Go(func() { done <- a.bundle(ctx, index) })
@@ -213,7 +223,8 @@ func (a *audit) take(ctx context.Context, b auditedBundle) error {
 	if b.err != nil {
 		return b.err
 	}
-	if b.linked && b.previous != a.head {
+	known := b.first == a.report.From && b.first > 0 // the remembered root covers the entry and the one before
+	if b.linked && !known && b.previous != a.head {
 		b.damages = append(b.damages, brokenAt(b.first, PartChain, reasonLink, nil))
 	}
 	if b.timed && b.firstTime < a.time {

@@ -46,6 +46,10 @@ func (a *audit) begin(ctx context.Context) error {
 	if err := a.remember(); err != nil {
 		return err
 	}
+	if err := a.resume(ctx); err != nil {
+		return err
+	}
+	sizes = slices.DeleteFunc(sizes, func(size uint64) bool { return size < a.report.From })
 	if err := a.readRecorded(ctx, sizes); err != nil {
 		return err
 	}
