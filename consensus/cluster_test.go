@@ -20,6 +20,14 @@ func (s tcpStream) Dial(address string, timeout time.Duration) (net.Conn, error)
 	return net.DialTimeout("tcp", address, timeout)
 }
 
+func listenTCP(t testing.TB) StreamLayer {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tcpStream{l}
+}
+
 // member is a node of a test cluster with what it runs on.
 type member struct {
 	*Node
@@ -52,6 +60,13 @@ func openClusterOf(t *testing.T, size int, change func(cfg *Config)) []member {
 		members = append(members, m)
 	}
 	return members
+}
+
+// newMember prepares a member that will join.
+func newMember(t testing.TB, id string, stream StreamLayer) member {
+	cfg := testConfig(t, t.TempDir())
+	cfg.ID, cfg.Joining, cfg.TrailingLogs, cfg.Stream = id, true, 1, stream
+	return member{cfg: cfg, chain: openChain(&chainDisk{dir: t.TempDir()})}
 }
 
 // mustJoin adds a member and promotes it as soon as it has caught up.

@@ -2,92 +2,18 @@ package consensus
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/hashicorp/raft"
-
 	"tamv.internal/tamv/consensus/snapshot"
 )
-
-// fileMeter is a StreamLayer that counts the bytes a member receives on connections for files, and calls at in between.
-type fileMeter struct {
-	StreamLayer
-
-	mu    sync.Mutex
-	total int64
-	at    []meterStop // in order
-}
-
-// meterStop is what happens when so many bytes were received: do is called, then the connection is cut if do says so.
-type meterStop struct {
-	bytes int64
-	do    func() (cut bool)
-}
-
-func (m *fileMeter) Dial(address string, timeout time.Duration) (net.Conn, error) {
-	conn, err := m.StreamLayer.Dial(address, timeout)
-	if err != nil {
-		return nil, err
-	}
-	return &meteredConn{Conn: conn, meter: m}, nil
-}
-
-func (m *fileMeter) read() int64 {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.total
-}
-
-type meteredConn struct {
-	net.Conn
-	meter   *fileMeter
-	purpose byte
-}
-
-func (c *meteredConn) Write(p []byte) (int, error) {
-	if c.purpose == 0 {
-		c.purpose = p[0]
-	}
-	return c.Conn.Write(p)
-}
-
-func (c *meteredConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if c.purpose != purposeFiles {
-		return n, err
-	}
-	m := c.meter
-	m.mu.Lock()
-	m.total += int64(n)
-	var stop *meterStop
-	if len(m.at) > 0 && m.total >= m.at[0].bytes {
-		stop, m.at = &m.at[0], m.at[1:]
-	}
-	m.mu.Unlock()
-	if stop != nil && stop.do() {
-		c.Conn.Close()
-		return n, io.ErrUnexpectedEOF
-	}
-	return n, err
-}
-
-func listenTCP(t testing.TB) StreamLayer {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tcpStream{l}
-}
 
 // openFirst founds a cluster whose state has so many parts, and takes a snapshot, so that its log does not begin at its beginning.
 func openFirst(t testing.TB, stream StreamLayer, parts, size int) member {
@@ -106,13 +32,6 @@ func openFirst(t testing.TB, stream StreamLayer, parts, size int) member {
 		t.Fatal(err)
 	}
 	return m
-}
-
-// newMember prepares a member that will join.
-func newMember(t testing.TB, id string, stream StreamLayer) member {
-	cfg := testConfig(t, t.TempDir())
-	cfg.ID, cfg.Joining, cfg.TrailingLogs, cfg.Stream = id, true, 1, stream
-	return member{cfg: cfg, chain: openChain(&chainDisk{dir: t.TempDir()})}
 }
 
 // mustHaveParts compares the parts of two states.
@@ -325,220 +244,6 @@ func TestFilesAreServedInTurns(t *testing.T) {
 			t.Errorf("an unknown file: %v", err)
 		}
 	})
-}
-
-func TestPlaceOfASnapshot(t *testing.T) {
-	first := openFirst(t, nil, 0, 0)
-	for i := range 5 {
-		mustPropose(t, first.Node, fmt.Sprint("after", i))
-	}
-	i := first.installs
-	newest, err := newestSnapshot(i.snapshots)
-	if err != nil {
-		t.Fatal(err)
-	}
-	last := first.State().LastIndex
-	for _, test := range []struct {
-		index, term uint64
-		want        prepareState
-	}{
-		{newest.Index, newest.Term, prepareInstalled},
-		{last, first.State().Term, prepareInstalled},
-		{last, first.State().Term + 1, preparePulling}, // our entry there is another one, and the last
-		{last - 1, first.State().Term + 1, prepareOld}, // and there is one behind it
-		{1, 1, prepareOld},
-		{last + 1, 1, preparePulling},
-	} {
-		if got, err := i.place(test.index, test.term); got != test.want || err != nil {
-			t.Errorf("place(%d, %d) = %v, %v; want %v", test.index, test.term, got, err, test.want)
-		}
-	}
-	i.fsm.seen.Store(newest.Index - 1)
-	if got, err := i.place(newest.Index, newest.Term); got != prepareRestoring || err != nil {
-		t.Errorf("while it is restored: %v, %v", got, err)
-	}
-}
-
-func TestPrepareGivesUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newNetwork()
-		first := openFirst(t, w.listen("n1"), 0, 0)
-		term, last := first.State().Term, first.State().LastIndex
-		peer := newCalls(newStreams(w.listen("x"), first.cfg.Logger), first.cfg.Logger)
-		defer peer.close()
-		request := prepareRequest{index: 5, term: 1, from: []string{"n1"}, manifest: []byte("m")}
-		answers := func(replies ...prepareReply) callHandler {
-			return func(context.Context, []byte) ([]byte, error) {
-				r := replies[0]
-				if len(replies) > 1 {
-					replies = replies[1:]
-				}
-				<-time.After(prepareWait)
-				return r.encode(), nil
-			}
-		}
-		working := make([]prepareReply, 30)
-		for i := range working {
-			working[i].bytes = int64(i)
-		}
-		for name, test := range map[string]struct {
-			term   uint64
-			answer callHandler
-			want   error
-			within time.Duration
-		}{
-			"no such call":       {term, nil, errUnknownCall, time.Second},
-			"silence":            {term, func(ctx context.Context, _ []byte) ([]byte, error) { <-ctx.Done(); return nil, ctx.Err() }, errNoProgress, 12 * time.Second},
-			"malformed":          {term, func(context.Context, []byte) ([]byte, error) { return []byte{1}, nil }, errCall, 11 * time.Second},
-			"refusal":            {term, func(context.Context, []byte) ([]byte, error) { return nil, ErrHalted }, ErrHalted, 11 * time.Second},
-			"no progress":        {term, answers(prepareReply{bytes: 7}), errNoProgress, 13 * time.Second},
-			"slow but sure":      {term, answers(append(working, prepareReply{state: prepareReady})...), nil, 32 * time.Second},
-			"a long restoration": {term, answers(append(make([]prepareReply, 1), prepareReply{state: prepareRestoring}, prepareReply{state: prepareInstalled})...), nil, 5 * time.Second},
-			"entries beyond":     {term, answers(prepareReply{state: prepareOld}), errOldSnapshot, 3 * time.Second},
-			"damage":             {term, answers(prepareReply{state: prepareDamaged}), errBadFile, 3 * time.Second},
-			"another leader":     {term - 1, answers(prepareReply{}), ErrNotLeader, 3 * time.Second},
-		} {
-			peer.handle(callPrepare, test.answer)
-			begin := time.Now()
-			if _, err := first.installs.prepare("x", test.term, request); !errors.Is(err, test.want) {
-				t.Errorf("%s: error %v", name, err)
-			}
-			if took := time.Since(begin); took > test.within {
-				t.Errorf("%s: took %v", name, took)
-			}
-		}
-		// The member that had entries beyond the snapshot is offered a longer one next.
-		if newest, err := newestSnapshot(first.installs.snapshots); err != nil || newest.Index <= last {
-			t.Errorf("the newest snapshot is at %d, the log ended at %d: %v", newest.Index, last, err)
-		}
-		mustClose(t, first.Node)
-		if _, err := first.installs.prepare("x", term, request); !errors.Is(err, ErrClosed) {
-			t.Errorf("after Close: %v", err)
-		}
-	})
-}
-
-func TestHeldLog(t *testing.T) {
-	log, err := openLog(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := newHeldLog(log)
-	defer l.Close()
-	l.bound = 1000
-	entries := make([]*raft.Log, 100)
-	for i := range entries {
-		entries[i] = &raft.Log{Index: uint64(i + 1), Term: 1, Type: raft.LogCommand, Data: make([]byte, 10)}
-	}
-	if err := l.StoreLogs(entries); err != nil {
-		t.Fatal(err)
-	}
-	first := func(last uint64) uint64 {
-		t.Helper()
-		from, err1 := l.FirstIndex()
-		err2 := l.DeleteRange(from, last)
-		got, err3 := l.FirstIndex()
-		if err := errors.Join(err1, err2, err3); err != nil {
-			t.Fatal(err)
-		}
-		return got
-	}
-	if got := first(10); got != 10 {
-		t.Errorf("the log begins at %d: one entry more than asked for is kept", got)
-	}
-	release, also := l.hold(20), l.hold(30)
-	if got := first(50); got != 20 {
-		t.Errorf("the log begins at %d though it is held at 20", got)
-	}
-	release()
-	if got := first(50); got != 30 {
-		t.Errorf("the log begins at %d though it is held at 30", got)
-	}
-	if got := first(25); got != 30 {
-		t.Errorf("the log begins at %d", got)
-	}
-	for i := range 100 {
-		if err := l.StoreLog(&raft.Log{Index: uint64(101 + i), Term: 1, Data: make([]byte, 11)}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got := first(60); got != 60 {
-		t.Errorf("the log begins at %d though more was appended than it is held for", got)
-	}
-	also()
-	defer l.hold(70)()
-	if got := first(90); got != 70 {
-		t.Errorf("the log begins at %d: a later hold counts anew", got)
-	}
-	if err := l.DeleteRange(150, 200); err != nil {
-		t.Fatal(err)
-	}
-	if err := l.DeleteRange(70, 149); err != nil {
-		t.Fatal(err)
-	}
-	if last, err := l.LastIndex(); last != 0 || err != nil {
-		t.Errorf("entries up to %d are left, error %v: all were to go", last, err)
-	}
-	if !l.IsMonotonic() {
-		t.Error("the log no longer says that it has no gaps")
-	}
-}
-
-func FuzzDecodePrepareRequest(f *testing.F) {
-	r := prepareRequest{index: 5, term: 2, from: []string{"10.0.0.1:7", "n2:7"}, manifest: []byte("tamv-snapshot 1\nend 0\n")}
-	f.Add(r.encode())
-	f.Add([]byte{})
-	f.Add(make([]byte, 18))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		r, err := decodePrepareRequest(data)
-		if err != nil {
-			if !errors.Is(err, errCall) {
-				t.Fatalf("error %v", err)
-			}
-			return
-		}
-		if !bytes.Equal(r.encode(), data) {
-			t.Fatalf("%q was read as %+v", data, r)
-		}
-	})
-}
-
-func FuzzDecodePrepareReply(f *testing.F) {
-	f.Add(prepareReply{prepareOld, 77}.encode())
-	f.Add([]byte{9})
-	f.Fuzz(func(t *testing.T, data []byte) {
-		r, err := decodePrepareReply(data)
-		if err != nil {
-			if !errors.Is(err, errCall) {
-				t.Fatalf("error %v", err)
-			}
-			return
-		}
-		if !bytes.Equal(r.encode(), data) {
-			t.Fatalf("%q was read as %+v", data, r)
-		}
-	})
-}
-
-// BenchmarkPull brings 64 MiB in files of 4 MiB to a member over loopback, each verified and on disk when it is done.
-func BenchmarkPull(b *testing.B) {
-	const parts, size = 16, 4 << 20
-	first := openFirst(b, listenTCP(b), parts, size)
-	b.SetBytes(parts * size)
-	for b.Loop() {
-		m := newMember(b, "n2", listenTCP(b))
-		m.Node = openNode(b, m.cfg, m.chain)
-		manifest, err := first.newestManifest()
-		if err != nil {
-			b.Fatal(err)
-		}
-		if err := pullFiles(b.Context(), m.calls.streams, m.installs.snapshots, m.chain, manifest, []string{first.cfg.Stream.Addr().String()}, nil); err != nil {
-			b.Fatal(err)
-		}
-		b.StopTimer()
-		mustClose(b, m.Node)
-		b.StartTimer()
-	}
 }
 
 func (m member) newestManifest() (snapshot.Manifest, error) {
