@@ -58,7 +58,8 @@ type itemError struct {
 type batchItem struct {
 	document newDocument
 	old      stored
-	outcome  outcome // empty until it is known
+	before   *batchItem // of the same batch, which brings the very same document
+	outcome  outcome    // empty until it is known
 	err      error
 }
 
@@ -66,13 +67,14 @@ func (i *batchItem) refuse(err error) { i.outcome, i.err = refused, err }
 
 // batch stores what can be stored of up to MaxBatch documents, in one commit, and
 // says what became of each. A document that is stored already just so is left
-// alone: sending a batch again does no harm and costs little.
+// alone: sending a batch again does no harm and costs little. So is one that stands
+// in the batch already; with another content under the same id it is refused.
 func (p *Pod) batch(ctx context.Context, c *pods.Call) (*pods.Result, error) {
 	var in batchRequest
 	if err := json.Unmarshal(c.Body, &in); err != nil {
 		return nil, tap.Wrap("memory.import", tap.Invalid, err, "the body is no batch of documents")
 	}
-	items, err := p.read(c, in.Documents)
+	items, models, err := p.read(c, in.Documents)
 	if err != nil {
 		return nil, err
 	}
@@ -100,18 +102,26 @@ func (p *Pod) batch(ctx context.Context, c *pods.Call) (*pods.Result, error) {
 				evidence.add(&item.document)
 			}
 		}
+		if item.before != nil && item.before.outcome == refused {
+			item.refuse(item.before.err)
+		}
 		reply.count(item)
 	}
 	if len(result.Ops) == 0 {
 		return result, nil
 	}
+	fences, err := models.ops(c)
+	if err != nil {
+		return nil, err
+	}
+	result.Ops = append(fences, result.Ops...)
 	result.Evidence, err = evidenceOf(c, "memory.add", evidence)
 	return result, err
 }
 
 // read parses and checks the documents and finds what is stored of them.
-func (p *Pod) read(c *pods.Call, raw []json.RawMessage) ([]batchItem, error) {
-	items, seen := make([]batchItem, len(raw)), map[string]bool{}
+func (p *Pod) read(c *pods.Call, raw []json.RawMessage) ([]batchItem, newModels, error) {
+	items, models, seen := make([]batchItem, len(raw)), p.newModels(c.Tenant), map[string]*batchItem{}
 	for i := range raw {
 		item := &items[i]
 		d, err := parseDocument(raw[i])
@@ -119,25 +129,30 @@ func (p *Pod) read(c *pods.Call, raw []json.RawMessage) ([]batchItem, error) {
 			d.ID = d.contentID()
 		}
 		if err == nil {
-			err = p.check(c.Tenant, &d)
-		}
-		if err == nil && seen[d.ID] {
-			err = errTwice()
+			err = models.check(&d)
 		}
 		item.document = d
-		if err != nil {
+		before := seen[d.ID]
+		switch {
+		case err != nil:
 			item.refuse(err)
 			continue
+		case before != nil && before.document.equal(&d):
+			item.outcome, item.before = unchanged, before
+			continue
+		case before != nil:
+			item.refuse(errTwice())
+			continue
 		}
-		seen[d.ID] = true
+		seen[d.ID] = item
 		if item.old, err = lookup(c, d.ID); err != nil {
-			return nil, err
+			return nil, models, err
 		}
 		if p.same(&d, &item.old) {
 			item.outcome = unchanged
 		}
 	}
-	return items, nil
+	return items, models, nil
 }
 
 // itemVectors are the vectors of the items that are to be written. A text that

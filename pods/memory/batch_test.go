@@ -50,14 +50,16 @@ func TestEveryDocumentOfABatchHasItsOutcome(t *testing.T) {
 		`{"documentType":"CODEX","content":"x","` + strings.Repeat("y", 50) + `":1}`:     "schema",
 		`[1]`: "schema",
 		`7`:   "schema",
-		`{"id":"a","documentType":"CODEX","content":"twice"}`:                             "duplicate",
-		`{"id":"w","documentType":"CODEX","content":"x","vector":[1,2,3],"model":"m1"}`:   "vector",
-		`{"id":"w","documentType":"CODEX","content":"x","vector":[1,2,3]}`:                "model",
-		`{"id":"w","documentType":"CODEX","content":"x","vector":[1,2,3],"model":"a b"}`:  "model",
-		`{"id":"w","documentType":"CODEX","content":"x","vector":"?","model":"site"}`:     "schema",
-		`{"id":"w","documentType":"CODEX","content":"x","vector":[],"model":"site"}`:      "vector",
-		`{"id":"w","documentType":"CODEX","content":"x","vector":[1e99],"model":"site"}`:  "schema",
-		`{"id":"w","documentType":"CODEX","content":"x","vector":{"a":1},"model":"site"}`: "schema",
+		`{"id":"a","documentType":"CODEX","content":"twice"}`:                              "duplicate",
+		`{"id":"w","documentType":"CODEX","content":"x","vector":[1,2,3],"model":"m1"}`:    "vector",
+		`{"id":"w","documentType":"CODEX","content":"x","vector":[1,2,3]}`:                 "model",
+		`{"id":"w","documentType":"CODEX","content":"x","vector":[1,2,3],"model":"a b"}`:   "model",
+		`{"id":"w","documentType":"CODEX","content":"x","vector":"?","model":"site"}`:      "schema",
+		`{"id":"w","documentType":"CODEX","content":"x","vector":[],"model":"site"}`:       "vector",
+		`{"id":"w","documentType":"CODEX","content":"x","vector":[1,2,3],"model":"site"}`:  "vector", // the first of this model has two
+		`{"id":"w","documentType":"CODEX","content":"x","vector":[1,null],"model":"site"}`: "schema",
+		`{"id":"w","documentType":"CODEX","content":"x","vector":[1e99],"model":"site"}`:   "schema",
+		`{"id":"w","documentType":"CODEX","content":"x","vector":{"a":1},"model":"site"}`:  "schema",
 	}
 	all := slices.Clone(documents)
 	var codes []string
@@ -96,6 +98,20 @@ func TestEveryDocumentOfABatchHasItsOutcome(t *testing.T) {
 	}
 	if r, err := search(h, `{"query":"copper wire","metadata":{"page":"2"}}`); err != nil || !slices.Equal(found(r), []string{"a"}) {
 		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// The same document twice in a batch is stored once, also when it has no id.
+func TestTheSameDocumentTwice(t *testing.T) {
+	h := serve(t, newPod(t, "m1"))
+	plain, named := `{"documentType":"CODEX","content":"iron rod"}`, `{"id":"a","documentType":"CODEX","content":"wire","vector":[1,2],"model":"site"}`
+	reply := sendBatch(t, h, plain, named, plain, named, strings.Replace(named, "[1,2]", "[2,1]", 1))
+	var got []outcome
+	for _, r := range reply.Results {
+		got = append(got, r.Outcome)
+	}
+	if want := []outcome{created, created, unchanged, unchanged, refused}; !slices.Equal(got, want) || reply.Results[2].ID != reply.Results[0].ID {
+		t.Errorf("%v, want %v: %+v", got, want, reply)
 	}
 }
 

@@ -12,14 +12,18 @@
 // with the text.
 //
 // A document may come with a vector of its own, of a model that the caller names.
-// Vectors of different models are never compared; those of each have an index.
+// Vectors of different models are never compared; those of each have an index. The
+// first vector of a model decides how many dimensions the others have, until none
+// is left: record (tenant, "memory-index", "dimensions", model), in decimal, which
+// makes requests that would all be the first take turns.
 //
 // # Writing
 //
 // A write replaces the whole document and gives its record another version, which
 // a request may name to be refused when the document has changed meanwhile. A
 // batch stores what can be stored of up to [MaxBatch] documents in one commit and
-// leaves alone what is stored already just so, so that an import can be repeated.
+// leaves alone what is stored, or in the batch, already just so, so that an import
+// can be repeated.
 // The ledger has digests of what was written and removed, not the text.
 //
 // # Search

@@ -56,6 +56,9 @@ func (v *vectorArg) UnmarshalJSON(b []byte) error {
 	if len(b) == 0 || b[0] != '"' {
 		var numbers []float32
 		err := json.Unmarshal(b, &numbers)
+		if err == nil && bytes.Contains(b, []byte("null")) { // which would be taken for 0
+			err = errors.New("a component of the vector is null")
+		}
 		*v = numbers
 		return err
 	}
@@ -116,6 +119,11 @@ func (d *newDocument) check() error {
 // and tab.
 func clean(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' })
+}
+
+// equal says whether two documents would be stored alike.
+func (d *newDocument) equal(e *newDocument) bool {
+	return d.Type == e.Type && d.Content == e.Content && d.Model == e.Model && maps.Equal(d.Metadata, e.Metadata) && slices.Equal(d.Vector, e.Vector)
 }
 
 // contentID is the id of a document that was given none: the same document has

@@ -65,3 +65,30 @@ func TestFiltersOfManyDocuments(t *testing.T) {
 		}
 	}
 }
+
+// Types beyond the last number of an index share one there, whatever their number
+// in the tenant, and are told apart all the same.
+func TestTypesThatShareANumber(t *testing.T) {
+	x := newIndexes("m1", 2)
+	records := map[string]record{"a": plane("x", 1, 0), "b": plane("x", 1, 0.1), "c": plane("x", 1, 0.2)}
+	for id, kind := range map[string]string{"a": "CODEX", "b": "MANUAL", "c": "NOTE"} {
+		r := records[id]
+		r.Type = kind
+		records[id] = r
+	}
+	v := x.open("main").space(x.embedder)
+	for _, kind := range []string{"CODEX", "MANUAL"} {
+		v.kinds[kind] = manyKinds
+	}
+	fill(t, x, records)
+	for id, kind := range map[string]string{"a": "CODEX", "b": "MANUAL", "c": "NOTE"} {
+		a, err := (&filter{Type: kind}).compile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := searchIn(x, records, &query{vector: []float32{1, 0}, space: x.embedder, threshold: -1, limit: 5, ranking: meaning, accepts: a})
+		if err != nil || len(got) != 1 || got[0].id != id {
+			t.Errorf("%s: %+v, %v", kind, got, err)
+		}
+	}
+}

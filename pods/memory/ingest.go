@@ -66,7 +66,8 @@ func (p *Pod) add(ctx context.Context, c *pods.Call) (*pods.Result, error) {
 	if err := json.Unmarshal(c.Body, &in); err != nil {
 		return nil, tap.Wrap("memory.add", tap.Invalid, err, "the body is no list of documents")
 	}
-	if err := p.prepare(c, &in); err != nil {
+	models, err := p.prepare(c, &in)
+	if err != nil {
 		return nil, err
 	}
 	vectors, err := p.vectors(ctx, in.Documents)
@@ -76,6 +77,9 @@ func (p *Pod) add(ctx context.Context, c *pods.Call) (*pods.Result, error) {
 	reply := &addReply{}
 	result := &pods.Result{Body: reply, Receipted: func(r store.Receipt) { reply.Receipt = &r }}
 	evidence := additionEvidence{Model: p.embedder.ID()}
+	if result.Ops, err = models.ops(c); err != nil {
+		return nil, err
+	}
 	size := 0
 	for i := range in.Documents {
 		d := &in.Documents[i]
@@ -101,35 +105,27 @@ func (p *Pod) add(ctx context.Context, c *pods.Call) (*pods.Result, error) {
 }
 
 // prepare gives every document an id and checks what the schema cannot say.
-func (p *Pod) prepare(c *pods.Call, in *addRequest) error {
-	seen := map[string]bool{}
+func (p *Pod) prepare(c *pods.Call, in *addRequest) (newModels, error) {
+	seen, models := map[string]bool{}, p.newModels(c.Tenant)
 	for i := range in.Documents {
 		d := &in.Documents[i]
 		if d.ID == "" {
 			d.ID = c.RequestID.String() + "-" + strconv.Itoa(i)
 		}
-		err := p.check(c.Tenant, d)
+		err := models.check(d)
 		if err == nil && seen[d.ID] {
 			err = errTwice()
 		}
 		if err != nil {
-			return tap.AsError(err).WithDetail("document", i)
+			return models, tap.AsError(err).WithDetail("document", i)
 		}
 		seen[d.ID] = true
 	}
-	return nil
+	return models, nil
 }
 
 func errTwice() error {
 	return tap.E("memory.add", tap.Invalid, "two documents of the request have the same id").WithCode("duplicate")
-}
-
-// check holds a document and its vector to their rules.
-func (p *Pod) check(tenant string, d *newDocument) error {
-	if err := d.check(); err != nil || d.Vector == nil {
-		return err
-	}
-	return p.comparable(tenant, vectorSpace{d.Model, len(d.Vector)}, d.Vector)
 }
 
 // vectors are those that came with the documents, and the embedder's for the rest.
@@ -231,7 +227,8 @@ func (p *Pod) replace(ctx context.Context, c *pods.Call) (*pods.Result, error) {
 	}
 	d := &in.newDocument
 	d.ID = c.Params["id"]
-	if err := p.check(c.Tenant, d); err != nil {
+	models := p.newModels(c.Tenant)
+	if err := models.check(d); err != nil {
 		return nil, err
 	}
 	old, err := lookup(c, d.ID)
@@ -247,9 +244,14 @@ func (p *Pod) replace(ctx context.Context, c *pods.Call) (*pods.Result, error) {
 	}
 	reply := &replaceReply{ID: d.ID, Outcome: outcomeOf(&old)}
 	result := &pods.Result{Body: reply, Receipted: func(r store.Receipt) { reply.Receipt = &r }}
-	if result.Ops, err = p.write(c, d, vectors[0], old); err != nil {
+	if result.Ops, err = models.ops(c); err != nil {
 		return nil, err
 	}
+	ops, err := p.write(c, d, vectors[0], old)
+	if err != nil {
+		return nil, err
+	}
+	result.Ops = append(result.Ops, ops...)
 	evidence := additionEvidence{Model: p.embedder.ID()}
 	evidence.add(d)
 	result.Evidence, err = evidenceOf(c, "memory.add", evidence)

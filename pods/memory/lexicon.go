@@ -180,7 +180,8 @@ func (q *wordQuery) names(number uint32, rare int) (name, code bool) {
 
 // maxPostings bounds how many postings a query reads to find its candidates. It
 // reads the rarest words first and at least one; a word that no longer fits
-// stands in so many documents that it tells little.
+// stands in so many documents that it tells little. A query by words alone reads on
+// while it has too few.
 const maxPostings = 1 << 16
 
 // tally is what a query needs while it runs.
@@ -191,6 +192,19 @@ type tally struct {
 
 var tallies = sync.Pool{New: func() any { return new(tally) }}
 
+// holds says whether n of the documents with a sum are accepted.
+func (t *tally) holds(n int, accept func(number uint32) bool) bool {
+	for _, number := range t.touched {
+		if n == 0 {
+			break
+		}
+		if accept == nil || accept(number) {
+			n--
+		}
+	}
+	return n == 0
+}
+
 // scored is a document with what the words read add up to.
 type scored struct {
 	number uint32
@@ -199,8 +213,9 @@ type scored struct {
 
 // best returns up to n documents that share words with the query, of those that
 // accept lets through (nil = all), best first, equal ones by number. numbers is
-// one more than the largest number in use.
-func (q *wordQuery) best(n, numbers int, accept func(number uint32) bool) []scored {
+// one more than the largest number in use. When enough are asked for, no word stays
+// unread while there are fewer.
+func (q *wordQuery) best(n, numbers int, enough bool, accept func(number uint32) bool) []scored {
 	all := tallies.Get().(*tally)
 	defer tallies.Put(all)
 	if len(all.sums) < numbers {
@@ -210,7 +225,7 @@ func (q *wordQuery) best(n, numbers int, accept func(number uint32) bool) []scor
 	read := 0
 	for i := range q.words {
 		w := &q.words[i]
-		if read += w.list.count; i > 0 && read > maxPostings {
+		if read += w.list.count; i > 0 && read > maxPostings && (!enough || all.holds(n, accept)) {
 			break
 		}
 		for _, b := range w.list.blocks {

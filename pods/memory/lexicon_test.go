@@ -53,7 +53,7 @@ func TestLexiconAgainstCounting(t *testing.T) {
 
 // checkBest wants the candidates in order and complete.
 func checkBest(t *rapid.T, q *wordQuery, bags map[uint32]bag) {
-	all := q.best(10, 6, nil)
+	all := q.best(10, 6, false, nil)
 	for i, s := range all {
 		if math.Abs(float64(s.score)-q.match(s.number).overlap*q.most) > 1e-4 || i > 0 && compareScored(all[i-1], s) >= 0 {
 			t.Fatalf("candidates %+v", all)
@@ -67,7 +67,7 @@ func checkBest(t *rapid.T, q *wordQuery, bags map[uint32]bag) {
 	}
 	odd := func(number uint32) bool { return number%2 == 1 }
 	want := slices.DeleteFunc(slices.Clone(all), func(s scored) bool { return !odd(s.number) })
-	if got := q.best(1, 6, odd); !slices.Equal(got, want[:min(1, len(want))]) {
+	if got := q.best(1, 6, false, odd); !slices.Equal(got, want[:min(1, len(want))]) {
 		t.Fatalf("best odd one %+v of %+v", got, want)
 	}
 }
@@ -191,7 +191,7 @@ func TestWords(t *testing.T) {
 	if b := newBag("one two two"); b.length != 3 || len(b.terms) != 2 {
 		t.Errorf("%+v", b)
 	}
-	if got := newLexicon().query("a word"); got.match(0) != (wordMatch{}) || len(got.best(3, 0, nil)) != 0 {
+	if got := newLexicon().query("a word"); got.match(0) != (wordMatch{}) || len(got.best(3, 0, false, nil)) != 0 {
 		t.Errorf("an empty lexicon matches: %+v", got)
 	}
 }
@@ -209,9 +209,20 @@ func TestFrequentWordsDoNotFindCandidates(t *testing.T) {
 		l.add(number, b)
 	}
 	q := l.query("everywhere seldom")
-	got := q.best(10, maxPostings+10, nil)
+	got := q.best(10, maxPostings+10, false, nil)
 	if len(got) != 3 || got[0].number != 7 || q.match(7).covered < 1 {
 		t.Errorf("candidates %+v", got)
+	}
+	// A search by words alone has nothing else to find documents by.
+	if got := q.best(10, maxPostings+10, true, nil); len(got) != 10 || got[0].number != 7 || got[3].number != 0 {
+		t.Errorf("candidates of words alone %+v", got)
+	}
+	one := func(number uint32) bool { return number == 5 || number == 7 }
+	if got := q.best(10, maxPostings+10, true, one); len(got) != 2 || got[1].number != 5 {
+		t.Errorf("candidates of words alone that a filter lets through %+v", got)
+	}
+	if got := q.best(2, maxPostings+10, true, nil); len(got) != 2 || got[1].number != 30_007 {
+		t.Errorf("the rare word finds enough: %+v", got)
 	}
 	if l.bytes() < maxPostings*8 {
 		t.Errorf("%d bytes for %d postings", l.bytes(), l.entries)

@@ -145,21 +145,22 @@ func (t *index) near(v *vectors, q *query, r *rule, found *candidates, byNumber 
 // comparison with all of them costs less than a walk they are all compared.
 func (t *index) search(v *vectors, q *query, r *rule, k int) ([]vector.Hit, error) {
 	o := vector.Options{K: k, Recall: q.recall}
+	shared := false
 	if r.kind != 0 {
 		kind, ok := v.kinds[q.accepts.kind]
 		if !ok {
 			return nil, nil
 		}
-		o.Filter.Kinds = []uint16{kind}
+		o.Filter.Kinds, shared = []uint16{kind}, kind == manyKinds
 	}
-	if r.accept != nil {
+	if r.accept != nil || shared {
 		if rows, ok := r.among(t, v, worthComparing(v.index.Len())); ok {
 			return v.index.SearchRows(q.vector, rows, o)
 		}
 		if r.updated != always {
 			o.Filter.From, o.Filter.Until = r.updated.from, r.updated.to
 		}
-		o.Filter.Accept = func(id string) bool { return r.accept(t.numbers[id]) }
+		o.Filter.Accept = func(id string) bool { return r.passes(t, t.numbers[id]) }
 	}
 	return v.index.Search(q.vector, o)
 }
@@ -176,7 +177,7 @@ func worthComparing(vectors int) int {
 func (t *index) worded(q *query, r *rule, found *candidates, byNumber map[uint32]int) {
 	words := t.lexicon.query(q.text)
 	passes := func(number uint32) bool { return r.passes(t, number) }
-	for _, s := range words.best(max(bestWords, q.limit), len(t.entries), passes) {
+	for _, s := range words.best(max(bestWords, q.limit), len(t.entries), q.ranking == lexical, passes) {
 		if _, known := byNumber[s.number]; known {
 			continue
 		}

@@ -74,7 +74,7 @@ func (p *Pod) query(ctx context.Context, tenant string, in *searchRequest) (*que
 			q.space.model = in.Model
 		}
 		q.space.dim = len(q.vector)
-		if err := p.comparable(tenant, q.space, q.vector); err != nil {
+		if err := comparable(q.space.model, p.dimensions(tenant, q.space.model), q.vector); err != nil {
 			return nil, err
 		}
 		if q.space != p.indexes.embedder { // whose threshold nobody has calibrated
@@ -108,29 +108,6 @@ func (p *Pod) query(ctx context.Context, tenant string, in *searchRequest) (*que
 	var err error
 	q.accepts, err = in.compile()
 	return q, err
-}
-
-// comparable checks a vector that a caller brought.
-func (p *Pod) comparable(tenant string, s vectorSpace, v []float32) error {
-	bad := func(format string, args ...any) error {
-		return tap.E("memory.vector", tap.Invalid, format, args...).WithCode("vector")
-	}
-	known := p.indexes.dimensions(tenant, s.model)
-	if s.model == p.embedder.ID() {
-		known = []int{p.embedder.Dim()}
-	}
-	for i, dim := range known {
-		if dim == s.dim {
-			break
-		}
-		if i == len(known)-1 {
-			return bad("the vector has %d dimensions, those of model %q have %d", s.dim, s.model, dim)
-		}
-	}
-	if fault := unusable(v); fault != "" {
-		return bad("the vector is refused for %s", fault)
-	}
-	return nil
 }
 
 // Recall returns up to limit passages about the text, the most useful first. Each
