@@ -7,7 +7,7 @@ var (
 	textEvidenceAudit  = tap.Text{EN: "Check a whole ledger: a mirror, a URL, or the appliance's own.", ES: "Comprueba un registro entero: una copia, una URL o el del propio sistema."}
 	textEvidenceMirror = tap.Text{EN: "Copy the ledger into a folder, or bring the copy up to date.", ES: "Copia el registro en una carpeta, o pone la copia al día."}
 	textEvidenceTail   = tap.Text{EN: "Follow entries as they are appended.", ES: "Sigue las entradas a medida que se añaden."}
-	textEvidencePolicy = tap.Text{EN: "Show what the site suggests to trust, as a policy file.", ES: "Muestra en quién sugiere confiar el sitio, como archivo de política."}
+	textEvidencePolicy = tap.Text{EN: "Write down whom to trust, as a policy file: keys that you give, or what the site suggests.", ES: "Anota en quién confiar, como archivo de política: las claves que usted da, o lo que sugiere el sitio."}
 	textSegments       = tap.Text{EN: "List the ledger's sealed files, and what is archived.", ES: "Lista los archivos sellados del registro, y lo archivado."}
 	textArchive        = tap.Text{EN: "Copy sealed files out, check them, and let their entries leave the site; proofs stay.", ES: "Copia archivos sellados, los comprueba y deja salir del sitio sus entradas; las pruebas quedan."}
 	textRotateKey      = tap.Text{EN: "Have the ledger signed with new keys from now on.", ES: "Hace firmar el registro con claves nuevas desde ahora."}
@@ -32,6 +32,9 @@ var (
 // Flags.
 var (
 	textFlagPolicy         = tap.Text{EN: "C2SP policy file: which ledgers to believe, and which witnesses must have cosigned", ES: "archivo de política C2SP: a qué registros creer, y qué testigos deben haber cofirmado"}
+	textFlagPolicyLog      = tap.Text{EN: "key of a ledger to believe, or @FILE with its keys; asks no site", ES: "clave de un registro al que creer, o @ARCHIVO con sus claves; no pregunta a ningún sitio"}
+	textFlagPolicyWitness  = tap.Text{EN: "key of a witness, or @FILE with its keys, from the witness itself; keys of one name are one witness", ES: "clave de un testigo, o @ARCHIVO con sus claves, del propio testigo; las claves de un mismo nombre son un testigo"}
+	textFlagPolicyQuorum   = tap.Text{EN: "how many of the witnesses must have cosigned; all when absent", ES: "cuántos de los testigos deben haber cofirmado; todos si falta"}
 	textFlagEntryFile      = tap.Text{EN: "file with the encoded entry that a tlog-proof is about, when it does not carry it", ES: "archivo con la entrada codificada de un tlog-proof, si no la lleva"}
 	textFlagRecord         = tap.Text{EN: "the same in base64", ES: "lo mismo en base64"}
 	textFlagProofOut       = tap.Text{EN: "write it as a C2SP tlog-proof, - for standard output", ES: "la escribe como tlog-proof de C2SP, - para la salida estándar"}
@@ -94,6 +97,7 @@ var (
 	textOnDisk          = tap.Text{EN: "On this node: %d bytes with entries, %d left of archived ones, %d gone.", ES: "En este nodo: %d bytes con entradas, %d de lo archivado, %d ya fuera."}
 	textFirstUse        = tap.Text{EN: "The keys came from the ledger itself. Compare the file \"key\" in the folder with what its operators say.", ES: "Las claves vinieron del propio registro. Compare el archivo «key» de la carpeta con lo que digan sus operadores."}
 	textFramesDrawn     = tap.Text{EN: "%d pictures are in %s; show or print each, and photograph all of them.", ES: "Hay %d imágenes en %s; muestre o imprima cada una, y fotografíe todas."}
+	textPolicyComposed  = tap.Text{EN: "%d of %d witnesses must have cosigned a checkpoint.", ES: "Deben haber cofirmado un punto de control %d de %d testigos."}
 	textPolicyAdvice    = tap.Text{EN: "This is what the site says. Take keys from the witnesses themselves before you rely on them.", ES: "Esto es lo que dice el sitio. Obtenga las claves de los propios testigos antes de confiar en ellas."}
 	textRotationPending = tap.Text{EN: "the new keys were asked for, and nobody has made them yet", ES: "se pidieron las claves nuevas, y nadie las ha creado todavía"}
 	textSplitViewLoud   = tap.Text{EN: "THE LEDGER SIGNED TWO HISTORIES. Do not cosign anything of it. Keep the file and show it to everybody.", ES: "EL REGISTRO FIRMÓ DOS HISTORIAS. No cofirme nada suyo. Guarde el archivo y enséñelo a todos."}

@@ -127,33 +127,3 @@ func (a *app) readKey(value string) (string, error) {
 	}
 	return v.text(), nil
 }
-
-func (a *app) evidencePolicy() *cobra.Command {
-	var out string
-	c := a.verb("policy [--out FILE|-]", textEvidencePolicy, cobra.NoArgs, func(ctx context.Context, _ []string) error {
-		reply, err := a.request(ctx, http.MethodGet, logPrefix+bookpi.PolicyPath, nil, nil)
-		if err != nil {
-			return err
-		}
-		if out == "-" {
-			_, err := a.out.Write(reply.Body)
-			return err
-		}
-		if out != "" {
-			if err := writeFile(a.path(out), reply.Body); err != nil {
-				return err
-			}
-		}
-		v := struct {
-			File   string `json:"file,omitempty"`
-			Policy string `json:"policy"`
-		}{out, string(reply.Body)}
-		return a.printValue(v, func(t *table) {
-			t.paragraph(v.Policy)
-			t.line("")
-			t.line(textPolicyAdvice.In(t.lang))
-		})
-	})
-	c.Flags().StringVar(&out, "out", "", textFlagOut.In(a.lang))
-	return c
-}

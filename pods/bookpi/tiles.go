@@ -5,7 +5,6 @@ import (
 	"context"
 	"io"
 	"math"
-	"strings"
 
 	"tamv.internal/tamv/pods"
 	"tamv.internal/tamv/store"
@@ -213,37 +212,18 @@ func (p *Pod) logPolicy(_ context.Context, c *pods.Call) (*pods.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	policy := p.policy(present, known)
-	if err := policy.Check(); err != nil {
-		return nil, tap.Wrap("bookpi.policy", tap.Internal, err, "the witnesses' names make no policy")
+	policy, err := p.policy(present, known)
+	if err != nil {
+		return nil, tap.Wrap("bookpi.policy", tap.Internal, err, "the witnesses' keys make no policy")
 	}
 	return text(string(policy.Encode())), nil
 }
 
 // policy is what the site suggests to those who trust these witnesses.
-func (p *Pod) policy(present []bookpi.VerifierKey, known []witness) bookpi.Policy {
-	policy := bookpi.Policy{Quorum: bookpi.QuorumNone}
-	for _, k := range present {
-		policy.Logs = append(policy.Logs, bookpi.PolicyLog{Key: k})
-	}
-	all := bookpi.PolicyGroup{Name: "witnesses", Threshold: p.quorum(len(known))}
+func (p *Pod) policy(present []bookpi.VerifierKey, known []witness) (bookpi.Policy, error) {
+	var keys []bookpi.VerifierKey
 	for _, w := range known {
-		both := bookpi.PolicyGroup{Name: w.Name, Threshold: 1}
-		for _, k := range w.Keys {
-			name := w.Name
-			if len(w.Keys) > 1 {
-				name += "/" + strings.ReplaceAll(k.Algorithm().String(), "/", "-")
-				both.Members = append(both.Members, name)
-			}
-			policy.Witnesses = append(policy.Witnesses, bookpi.PolicyWitness{Name: name, Key: k})
-		}
-		if len(w.Keys) > 1 {
-			policy.Groups = append(policy.Groups, both)
-		}
-		all.Members = append(all.Members, w.Name)
+		keys = append(keys, w.Keys...)
 	}
-	if len(all.Members) > 0 {
-		policy.Groups, policy.Quorum = append(policy.Groups, all), all.Name
-	}
-	return policy
+	return bookpi.SuggestPolicy(present, keys, min(p.quorum(len(known)), len(known)))
 }

@@ -74,8 +74,7 @@ func TestAuditSinceNothingIsWhole(t *testing.T) {
 	}
 }
 
-// Feature: tamv-hardened-backend, Property 7: an audit since the last visit accepts no
-// log that does not contain that visit, and no damage to what came since.
+// Feature: tamv-hardened-backend, Property 8: Evidence Tamper Detection
 func TestAuditSinceLastFindsWhatCame(t *testing.T) {
 	l := newLedger(1, 1500)
 	whole := l.mirror(1200)
