@@ -15,4 +15,10 @@
 //	raft/          the replicated log and its snapshots
 //	state.db       records, money and the ledger's open segment
 //	ledger/        the ledger's sealed segments
+//	keyring/       subjects' keys and the ledger's later keys, wrapped
+//	keyring.seal   what they are wrapped with; this node's alone
+//	vector/        saved indexes of memory, which can be made again
+//
+// docs/FORMATS.md has them byte by byte. [Config] says what can be chosen, site.go
+// how a folder becomes a node's, run.go in which order the parts start.
 package appliance

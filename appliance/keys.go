@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"time"
 
 	"tamv.internal/tamv/cluster"
 	"tamv.internal/tamv/pods/anubis"
@@ -72,20 +71,20 @@ func readLedgerKey(path string) (bookpi.LogKeys, error) {
 // enrolOperator makes the first identity of a new site and writes its key. It
 // holds every role, because there is nobody else yet; it is meant to enrol people
 // with one role each and to be revoked then.
-func enrolOperator(ctx context.Context, cfg Config, keyFile string, view store.View, writer store.Committer, now time.Time) error {
-	known := false
-	if err := view.Scan(store.K(cfg.Tenant, anubis.SpaceIdentity).Prefix(), "", func(store.Item) bool { known = true; return false }); err != nil || known {
+func (n *node) enrolOperator(ctx context.Context) error {
+	tenant, known := n.cfg.Tenant, false
+	if err := n.store.Scan(store.K(tenant, anubis.SpaceIdentity).Prefix(), "", func(store.Item) bool { known = true; return false }); err != nil || known {
 		return err
 	}
-	key, err := openOperatorKey(keyFile)
+	key, err := openOperatorKey(n.cfg.path(operatorKeyFile))
 	if err != nil {
 		return err
 	}
-	batch, err := anubis.EnrolBatch(cfg.Tenant, operatorName, key.Public().(ed25519.PublicKey), tap.Roles(), "system", now, newRequestID())
+	batch, err := anubis.EnrolBatch(tenant, operatorName, key.Public().(ed25519.PublicKey), tap.Roles(), "system", n.clock.Now(), newRequestID())
 	if err != nil {
 		return err
 	}
-	_, err = writer.Commit(ctx, batch)
+	_, err = n.writer.Commit(ctx, batch)
 	return err
 }
 

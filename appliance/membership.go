@@ -165,7 +165,7 @@ func (n *node) introduce(ctx context.Context) error {
 	if n.settings.Joined {
 		return nil
 	}
-	return enrolOperator(ctx, n.cfg, n.cfg.path(operatorKeyFile), n.store, n.writer, n.clock.Now())
+	return n.enrolOperator(ctx)
 }
 
 // renewRecord writes this node's record until it is written.

@@ -15,18 +15,18 @@ import (
 type scripted struct {
 	answers  []error
 	proposed int
-	leader   error   // of WaitLeader
-	spaces   []space // as seen before each proposal; the last one stays, none = enough
+	leader   error       // of WaitLeader
+	spaces   []diskSpace // as seen before each proposal; the last one stays, none = enough
 	asked    int
 }
 
 func (s *scripted) space() error {
 	n := node{}
 	if len(s.spaces) > 0 {
-		n.space.Store(uint32(s.spaces[min(s.asked, len(s.spaces)-1)]))
+		n.diskSpace.Store(uint32(s.spaces[min(s.asked, len(s.spaces)-1)]))
 	}
 	s.asked++
-	return n.room()
+	return n.refuseFull()
 }
 
 func (s *scripted) Propose(context.Context, []byte) (any, error) {
@@ -57,10 +57,10 @@ func TestAProposalOutlastsTheLossOfALeader(t *testing.T) {
 		"never a leader":                 {scripted{answers: []error{lost}, leader: context.DeadlineExceeded}, 1, "not_leader"},
 		"no leader takes it":             {scripted{answers: []error{lost}}, 5, "not_leader"},
 		"unknown once, then no leader":   {scripted{answers: []error{unknown, lost}}, 5, "uncertain"},
-		"full disks":                     {scripted{spaces: []space{siteFull}, answers: []error{nil}}, 0, "disk_full"},
-		"a full leader is replaced":      {scripted{spaces: []space{leaderFull, leaderFull, enough}, answers: []error{nil}}, 1, ""},
-		"a full leader is not replaced":  {scripted{spaces: []space{leaderFull}, answers: []error{nil}}, 0, "disk_full"},
-		"unknown, then full disks":       {scripted{spaces: []space{enough, siteFull}, answers: []error{unknown}}, 1, "uncertain"},
+		"full disks":                     {scripted{spaces: []diskSpace{siteFull}, answers: []error{nil}}, 0, "disk_full"},
+		"a full leader is replaced":      {scripted{spaces: []diskSpace{leaderFull, leaderFull, enough}, answers: []error{nil}}, 1, ""},
+		"a full leader is not replaced":  {scripted{spaces: []diskSpace{leaderFull}, answers: []error{nil}}, 0, "disk_full"},
+		"unknown, then full disks":       {scripted{spaces: []diskSpace{enough, siteFull}, answers: []error{unknown}}, 1, "uncertain"},
 		"halted":                         {scripted{answers: []error{lost, consensus.ErrHalted}}, 2, "stopped"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -54,7 +54,7 @@ func (c captured) WriteTo(dir string) ([]consensus.File, error) {
 // changes hands, and with its errors in the vocabulary that clients get.
 type proposer struct {
 	node replicator
-	room func() error // refuses what there is no space for
+	full func() error // an error while there is no space for more
 }
 
 // replicator is what the proposer needs of consensus.Node.
@@ -76,7 +76,7 @@ const (
 // the first try.
 func (p proposer) Propose(ctx context.Context, command []byte) (outcome any, err error) {
 	err = patiently(ctx, p.node, func(ctx context.Context) (err error) {
-		if err = p.room(); err == nil {
+		if err = p.full(); err == nil {
 			outcome, err = p.node.Propose(ctx, command)
 		}
 		return err

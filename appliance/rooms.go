@@ -41,7 +41,7 @@ func (r *rooms) Snapshot(_ context.Context, p *tap.Principal, room string) (hub.
 func (r *rooms) Act(ctx context.Context, tenant, room string, actions []hub.Action) ([]hub.Outcome, error) {
 	outcomes := make([]hub.Outcome, len(actions))
 	var acts []spatial.Act
-	var from []int // which action each act is
+	var taken []*hub.Outcome // of each act
 	for i, a := range actions {
 		act, err := spatial.ParseAct(a.Principal.Actor(), a.ID, a.Data)
 		if !spatial.MayAct(a.Principal) {
@@ -51,20 +51,14 @@ func (r *rooms) Act(ctx context.Context, tenant, room string, actions []hub.Acti
 			outcomes[i].Err = err
 			continue
 		}
-		acts, from = append(acts, act), append(from, i)
+		acts, taken = append(acts, act), append(taken, &outcomes[i])
 	}
 	if len(acts) == 0 {
 		return outcomes, nil
 	}
-	return outcomes, r.commit(ctx, tenant, room, acts, from, outcomes)
-}
-
-// commit writes the acts and fills in their outcomes.
-func (r *rooms) commit(ctx context.Context, tenant, room string, acts []spatial.Act, from []int, outcomes []hub.Outcome) error {
 	now := r.now()
 	var errs []error
-	receipt, err := r.writer.Update(ctx, func(view store.View) (store.Batch, error) {
-		var batch store.Batch
+	receipt, err := r.writer.Update(ctx, func(view store.View) (batch store.Batch, err error) {
 		batch, errs = spatial.ActBatch(view, tenant, room, acts, now)
 		if len(batch.Evidence) == 0 {
 			return batch, errNothingHeld
@@ -72,21 +66,25 @@ func (r *rooms) commit(ctx context.Context, tenant, room string, acts []spatial.
 		return batch, nil
 	})
 	if err != nil && !errors.Is(err, errNothingHeld) {
-		return err
+		return outcomes, err
 	}
-	next := 0
-	for i := range acts {
-		out := &outcomes[from[i]]
+	return outcomes, fillIn(taken, errs, receipt)
+}
+
+// fillIn tells each act what became of it: the reason why it was refused, or the
+// next of the receipt's sequence numbers.
+func fillIn(outcomes []*hub.Outcome, errs []error, receipt store.Receipt) error {
+	numbers := receipt.Appended
+	for i, out := range outcomes {
 		if out.Err = errs[i]; out.Err != nil {
 			continue
 		}
-		if next == len(receipt.Appended) {
+		if len(numbers) == 0 {
 			return tap.E("rooms.act", tap.Internal, "the receipt has fewer sequence numbers than actions")
 		}
-		out.Sequence = receipt.Appended[next]
-		next++
-		out.Reply, err = json.Marshal(map[string]any{"sequence": out.Sequence, "receipt": receipt})
-		if err != nil {
+		out.Sequence, numbers = numbers[0], numbers[1:]
+		var err error
+		if out.Reply, err = json.Marshal(map[string]any{"sequence": out.Sequence, "receipt": receipt}); err != nil {
 			return tap.Wrap("rooms.act", tap.Internal, err, "the action cannot be rendered")
 		}
 	}

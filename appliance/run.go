@@ -99,7 +99,7 @@ type node struct {
 	notary       *evidence.Notary
 	refusals     *members.Refusals
 	health       atomic.Pointer[health] // set when everything is assembled
-	space        atomic.Uint32          // of the site's disks: a space
+	diskSpace    atomic.Uint32          // of the site: a diskSpace
 	scrubbed     scrubbed
 	parts        *parts
 	serving      atomic.Bool // caught up: requests are answered
@@ -152,7 +152,7 @@ func (n *node) start(ctx context.Context) error {
 		return err
 	}
 	for _, loop := range []func(context.Context){
-		n.certificates.Run, n.parts.gate.Run, n.secrets.exchange.Run, n.notary.Run, n.maintain, n.expire, n.reconcile, n.compareClocks, n.disk.Run, n.watchRoom, n.scrub, n.refusals.Run, n.health.Load().run,
+		n.certificates.Run, n.parts.gate.Run, n.secrets.exchange.Run, n.notary.Run, n.maintain, n.expire, n.reconcile, n.compareClocks, n.disk.Run, n.watchDisks, n.scrub, n.refusals.Run, n.health.Load().run,
 	} {
 		n.inBackground(loop)
 	}
@@ -245,7 +245,7 @@ func (n *node) openLog(ctx context.Context) error {
 	n.replica.Store(n.consensus)
 	n.onStop(n.consensus.Close)
 	n.onStop(func() error { n.store.StopWaiting(); return nil })
-	n.writer = store.NewWriter(proposer{n.consensus, n.room}, n.store).Sealing(n.secrets.sealer)
+	n.writer = store.NewWriter(proposer{n.consensus, n.refuseFull}, n.store).Sealing(n.secrets.sealer)
 	n.notary = n.newNotary()
 	return nil
 }

@@ -10,34 +10,34 @@ import (
 	"tamv.internal/tamv/tap"
 )
 
-// space says whether the site's disks have room for more.
-type space uint32
+// diskSpace says whether the site's disks have room for more.
+type diskSpace uint32
 
 const (
-	enough     space = iota
-	leaderFull       // somebody else should lead
-	siteFull         // a majority of the voters has no room: nothing can be committed safely
+	enough     diskSpace = iota
+	leaderFull           // somebody else should lead
+	siteFull             // a majority of the voters has no room: nothing can be committed safely
 )
 
 const (
-	// roomInterval is how often the members' disks are looked at; this node's
+	// disksInterval is how often the members' disks are looked at; this node's
 	// own is followed at once.
-	roomInterval = time.Second
+	disksInterval = time.Second
 	// stepAsideInterval is the time between two tries to hand over what nobody
 	// took.
 	stepAsideInterval = 10 * time.Second
 )
 
-// watchRoom keeps n.space up to date, and hands the leadership over when this
+// watchDisks keeps n.diskSpace up to date, and hands the leadership over when this
 // node leads on a full disk: another member can still write.
-func (n *node) watchRoom(ctx context.Context) {
-	ticker := time.NewTicker(roomInterval)
+func (n *node) watchDisks(ctx context.Context) {
+	ticker := time.NewTicker(disksInterval)
 	defer ticker.Stop()
 	var tried time.Time
 	for {
 		changed := n.disk.Changed()
-		now := n.judgeRoom()
-		n.space.Store(uint32(now))
+		now := n.judgeDisks()
+		n.diskSpace.Store(uint32(now))
 		if now == leaderFull && n.consensus.State().Role == consensus.RoleLeader && time.Since(tried) >= stepAsideInterval {
 			tried = time.Now()
 			n.stepAside(ctx)
@@ -51,9 +51,9 @@ func (n *node) watchRoom(ctx context.Context) {
 	}
 }
 
-// judgeRoom asks whose disk is full. A member that was not heard counts as one
+// judgeDisks asks whose disk is full. A member that was not heard counts as one
 // with room: that it is missing is another matter.
-func (n *node) judgeRoom() space {
+func (n *node) judgeDisks() diskSpace {
 	state := n.consensus.State()
 	low := map[string]bool{state.ID: n.disk.State().Low}
 	for _, p := range n.consensus.Peers() {
@@ -63,7 +63,7 @@ func (n *node) judgeRoom() space {
 	return judgeSpace(state.Members, state.LeaderID, low)
 }
 
-func judgeSpace(all []consensus.Member, leader string, low map[string]bool) space {
+func judgeSpace(all []consensus.Member, leader string, low map[string]bool) diskSpace {
 	voters, full := 0, 0
 	for _, m := range all {
 		if m.Voter {
@@ -91,11 +91,11 @@ func (n *node) stepAside(ctx context.Context) {
 	}
 }
 
-// room refuses what the disks have no space for. While only the leader's is
+// refuseFull refuses what the disks have no space for. While only the leader's is
 // full, the error is also consensus.ErrNotLeader: another one will lead soon.
-func (n *node) room() error {
-	const op = "appliance.room"
-	switch space(n.space.Load()) {
+func (n *node) refuseFull() error {
+	const op = "appliance.disks"
+	switch diskSpace(n.diskSpace.Load()) {
 	case siteFull:
 		return tap.E(op, tap.Unavailable, "the disks of the cluster are nearly full; free space on them, writes resume by themselves").
 			WithCode(disk.CodeFull).WithRetryAfter(diskRetryAfter)

@@ -12,7 +12,7 @@ func TestJudgeSpace(t *testing.T) {
 		members []consensus.Member
 		leader  string
 		low     []string
-		want    space
+		want    diskSpace
 	}{
 		"all have room":              {three, "a", nil, enough},
 		"an observer is full":        {three, "a", []string{"observer"}, enough},
