@@ -2,8 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"strconv"
 	"strings"
@@ -57,10 +58,38 @@ const documentsPath = "/v1/memory/documents"
 
 func documentPath(id string) string { return documentsPath + "/" + url.PathEscape(id) }
 
+// share is a number that a flag may give, within bounds that the appliance knows.
+type share struct {
+	given bool
+	value float64
+}
+
+// Set implements pflag.Value.
+func (s *share) Set(text string) error {
+	v, err := strconv.ParseFloat(text, 64)
+	if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
+		return errors.New("this is no number")
+	}
+	s.given, s.value = true, v
+	return nil
+}
+
+// String implements pflag.Value.
+func (s *share) String() string {
+	if !s.given {
+		return ""
+	}
+	return strconv.FormatFloat(s.value, 'g', -1, 64)
+}
+
+// Type implements pflag.Value.
+func (s *share) Type() string { return "number" }
+
 // searchOptions is what memory search is told.
 type searchOptions struct {
 	limit     uint
-	threshold float64
+	threshold share
+	recall    share
 	vector    string
 	metadata  map[string]string
 	texts     map[string]*string // other fields of the request
@@ -75,7 +104,11 @@ func (a *app) memorySearch() *cobra.Command {
 		}
 		return show(ctx, a, "POST", "/v1/memory/search", nil, body, func(t *table, v found) {
 			if len(v.Results) == 0 {
-				t.line(fmt.Sprintf(textNothingFound.In(a.lang), v.Threshold))
+				if v.Threshold > 0 {
+					t.line(fmt.Sprintf(textNothingFound.In(a.lang), v.Threshold))
+				} else {
+					t.line(textNothingMatches.In(a.lang))
+				}
 				return
 			}
 			t.head(textSimilarity, textFoundBy, textDocument, textType, textTitle, textContent)
@@ -84,8 +117,9 @@ func (a *app) memorySearch() *cobra.Command {
 			}
 		})
 	})
-	c.Flags().UintVar(&in.limit, "limit", 0, textFlagSearchLimit.In(a.lang))
-	c.Flags().Float64Var(&in.threshold, "threshold", -1, textFlagThreshold.In(a.lang))
+	c.Flags().UintVar(&in.limit, "limit", 5, textFlagSearchLimit.In(a.lang))
+	c.Flags().Var(&in.threshold, "threshold", textFlagThreshold.In(a.lang))
+	c.Flags().Var(&in.recall, "recall", textFlagRecall.In(a.lang))
 	c.Flags().StringVar(&in.vector, "vector", "", textFlagQueryVector.In(a.lang))
 	c.Flags().StringToStringVar(&in.metadata, "metadata", nil, textFlagWithPair.In(a.lang))
 	for _, f := range []struct {
@@ -108,7 +142,7 @@ func (a *app) memorySearch() *cobra.Command {
 
 // searchBody is the request of a search.
 func (a *app) searchBody(in *searchOptions, args []string) (map[string]any, error) {
-	body := map[string]any{}
+	body := map[string]any{"limit": in.limit}
 	for field, value := range in.texts {
 		if *value != "" {
 			body[field] = *value
@@ -119,11 +153,11 @@ func (a *app) searchBody(in *searchOptions, args []string) (map[string]any, erro
 	} else if in.vector == "" {
 		return nil, usage("a search needs TEXT or --vector")
 	}
-	if in.limit > 0 {
-		body["limit"] = in.limit
+	if in.threshold.given {
+		body["threshold"] = in.threshold.value
 	}
-	if in.threshold >= 0 {
-		body["threshold"] = in.threshold
+	if in.recall.given {
+		body["recall"] = in.recall.value
 	}
 	if len(in.metadata) > 0 {
 		body["metadata"] = in.metadata
@@ -137,8 +171,8 @@ func (a *app) searchBody(in *searchOptions, args []string) (map[string]any, erro
 	}
 	body["vector"] = strings.TrimSpace(string(raw))
 	if strings.HasPrefix(strings.TrimSpace(string(raw)), "[") {
-		var numbers []float32
-		if err := json.Unmarshal(raw, &numbers); err != nil {
+		numbers, err := vectorNumbers(raw)
+		if err != nil || len(numbers) == 0 {
 			return nil, badInput("--vector is no list of numbers")
 		}
 		body["vector"] = packVector(numbers)

@@ -105,7 +105,7 @@ func (a *app) importFile(ctx context.Context, name string, in importOptions) err
 	defer stop()
 	im := &importer{
 		app: a, client: c, options: in, lines: newLineReader(source), size: size, began: time.Now(),
-		slots: make(chan struct{}, in.parallel), stop: stop, busy: map[string]bool{},
+		slots: make(chan struct{}, in.parallel), stop: stop, busy: map[string]bool{}, shown: time.Now(),
 	}
 	im.result.Last = in.after
 	err = im.run(ctx)
@@ -168,6 +168,7 @@ type importer struct {
 	busy        map[string]bool
 	failed      error
 	interrupted bool
+	shown       time.Time
 }
 
 // run reads to the end, or to the first failure, and waits for what is in flight.
@@ -346,12 +347,23 @@ func (im *importer) finish(b *batch, reply *batchReply) {
 	im.show()
 }
 
-// show draws how far the import is, and is called with the lock held.
+// show tells how far the import is, and is called with the lock held. Where there is
+// no terminal to draw on, it writes a line from time to time.
 func (im *importer) show() {
-	done := im.result.Lines
-	rate := float64(done) / max(time.Since(im.began).Seconds(), 0.001)
-	im.app.progress("%s %s"+textDocumentsAt.In(im.app.lang), textImporting.In(im.app.lang), bar(im.lines.read.Load(), im.size), done, rate)
+	done, now := im.result.Lines, time.Now()
+	rate := float64(done) / max(now.Sub(im.began).Seconds(), 0.001)
+	text := fmt.Sprintf("%s %s"+textDocumentsAt.In(im.app.lang), textImporting.In(im.app.lang), bar(im.lines.read.Load(), im.size), done, rate)
+	switch {
+	case im.app.terminal:
+		im.app.progress("%s", text)
+	case im.app.output == asTable && now.Sub(im.shown) >= tellEvery:
+		im.shown = now
+		fmt.Fprintln(im.app.errOut, text)
+	}
 }
+
+// tellEvery is how often an import says how far it is, other than on a terminal.
+const tellEvery = 10 * time.Second
 
 // bar draws a share of a whole; nothing when the whole is not known.
 func bar(part, whole int64) string {

@@ -93,7 +93,7 @@ func (brokenReader) Read([]byte) (int, error) { return 0, errors.New("a bad sect
 
 func TestLineReader(t *testing.T) {
 	long := strings.Repeat("x", maxLine)
-	r := newLineReader(strings.NewReader("one\r\n\n  \n" + long + "x\ntwo\n" + long))
+	r := newLineReader(strings.NewReader("\ufeffone\r\n\n  \n" + long + "x\ntwo\n" + long))
 	want := []importLine{{number: 1, raw: []byte("one")}, {number: 2, blank: true}, {number: 3, blank: true}, {number: 4}, {number: 5, raw: []byte("two")}, {number: 6, raw: []byte(long)}}
 	for _, w := range want {
 		got, err := r.next()
@@ -103,6 +103,23 @@ func TestLineReader(t *testing.T) {
 	}
 	if _, err := r.next(); err == nil {
 		t.Error("no end")
+	}
+}
+
+// Where there is no terminal, an import tells from time to time how far it is.
+func TestImportTellsALogHowFarItIs(t *testing.T) {
+	var log bytes.Buffer
+	im := &importer{app: &app{console: console{errOut: &log}, output: asTable}, lines: newLineReader(strings.NewReader("")), began: time.Now(), shown: time.Now()}
+	im.show()
+	if log.Len() > 0 {
+		t.Errorf("told at once: %q", log.String())
+	}
+	im.shown = im.shown.Add(-tellEvery)
+	im.result.Lines = 7
+	im.show()
+	im.show()
+	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "7 documents") {
+		t.Errorf("told %q", got)
 	}
 }
 

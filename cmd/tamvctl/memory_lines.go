@@ -19,6 +19,9 @@ import (
 // with every character escaped and a vector as numbers, is shorter.
 const maxLine = 256 << 10
 
+// byteOrderMark is what some editors put before UTF-8.
+var byteOrderMark = []byte("\ufeff")
+
 // importLine is a line on its way into memory.
 type importLine struct {
 	number uint64 // from 1
@@ -73,6 +76,9 @@ func (r *lineReader) next() (importLine, error) {
 	if size > maxLine {
 		line.fault = badInput("the line is longer than %d bytes", maxLine)
 	}
+	if line.number == 1 {
+		line.raw = bytes.TrimPrefix(line.raw, byteOrderMark)
+	}
 	line.raw = bytes.TrimSpace(line.raw)
 	line.blank = size <= maxLine && len(line.raw) == 0
 	return line, nil
@@ -95,7 +101,13 @@ func (line *importLine) document(defaults *lineDefaults) {
 		line.fault = badInput("the line is not UTF-8")
 		return
 	}
-	if err := json.Unmarshal(line.raw, &fields); err != nil || fields == nil {
+	err := json.Unmarshal(line.raw, &fields)
+	var broken *json.SyntaxError
+	switch {
+	case errors.As(err, &broken):
+		line.fault = badInput("the line is not JSON from byte %d on", broken.Offset)
+		return
+	case err != nil || fields == nil:
 		line.fault = badInput("the line is no JSON object")
 		return
 	}
@@ -119,10 +131,10 @@ func (d *lineDefaults) apply(fields map[string]json.RawMessage) error {
 	text("documentType", d.kind)
 	if vector, ok := fields["vector"]; ok {
 		text("model", d.model)
-		var numbers []float32
 		if len(vector) > 0 && vector[0] == '[' {
-			if err := json.Unmarshal(vector, &numbers); err != nil {
-				return errors.New("the vector is no list of numbers")
+			numbers, err := vectorNumbers(vector)
+			if err != nil {
+				return err
 			}
 			text := packVector(numbers)
 			fields["vector"], _ = json.Marshal(text)
@@ -146,6 +158,15 @@ func (d *lineDefaults) apply(fields map[string]json.RawMessage) error {
 	}
 	fields["metadata"], _ = json.Marshal(merged)
 	return nil
+}
+
+// vectorNumbers reads a JSON array of numbers.
+func vectorNumbers(raw []byte) ([]float32, error) {
+	var numbers []float32
+	if err := json.Unmarshal(raw, &numbers); err != nil || bytes.Contains(raw, []byte("null")) { // which would be taken for 0
+		return nil, errors.New("the vector is no list of numbers")
+	}
+	return numbers, nil
 }
 
 // packVector is a vector as base64 of float32, little-endian.

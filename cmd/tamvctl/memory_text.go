@@ -25,6 +25,10 @@ var (
 	textFlagUpdatedFrom = tap.Text{EN: "only documents changed at or after this time", ES: "solo documentos cambiados a esta hora o después"}
 	textFlagUpdatedTo   = tap.Text{EN: "only documents changed before this time", ES: "solo documentos cambiados antes de esta hora"}
 
+	textFlagRecall = tap.Text{EN: "share of the true nearest to find, above 0 to 1; 1 compares all", ES: "parte de los verdaderos más cercanos que hallar, de más de 0 a 1; 1 los compara todos"}
+
+	textNothingMatches = tap.Text{EN: "Memory holds nothing that matches.", ES: "La memoria no tiene nada que coincida."}
+
 	textFoundBy       = tap.Text{EN: "found by", ES: "hallado por"}
 	textVersionNumber = tap.Text{EN: "version", ES: "versión"}
 	textOwnVector     = tap.Text{EN: "own vector", ES: "vector propio"}
