@@ -80,7 +80,10 @@ func (n *node) enrolOperator(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	batch, err := anubis.EnrolBatch(tenant, operatorName, key.Public().(ed25519.PublicKey), tap.Roles(), "system", n.clock.Now(), newRequestID())
+	batch, err := anubis.Enrolment{
+		Tenant: tenant, Name: operatorName, Key: key.Public().(ed25519.PublicKey), Roles: tap.Roles(),
+		By: "system", At: n.clock.Now(), RequestID: newRequestID(),
+	}.Batch()
 	if err != nil {
 		return err
 	}

@@ -80,7 +80,9 @@ func TestARemovedMemberSignsItselfANewName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	enrolment, err := anubis.EnrolBatch(tap.DefaultTenant, "intruder", public, tap.Roles(), "system", time.Now(), uuid.Must(uuid.NewV7()))
+	enrolment, err := anubis.Enrolment{
+		Tenant: tap.DefaultTenant, Name: "intruder", Key: public, Roles: tap.Roles(), By: "system", At: time.Now(), RequestID: uuid.Must(uuid.NewV7()),
+	}.Batch()
 	if err != nil {
 		t.Fatal(err)
 	}

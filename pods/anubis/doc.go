@@ -32,13 +32,13 @@
 // could still be used, and when it is full it refuses instead of forgetting.
 // When the clock is set back, signatures from minutes that this run has already
 // served and forgotten are refused as expired. It belongs to one node and one
-// run. What holds
-// across nodes and restarts are the operations in [pods.Admission]: they create
-// the nonce's record and check the version of the identity's record, in the
-// same batch as the request's effects. So a signature commits at most once in
-// the cluster, and nothing commits for an identity after the commit that
-// revoked it, however late a node hears of it. A request that only reads can be
-// repeated on another node, or after a restart, until its signature expires.
+// run. What holds across nodes and restarts are the operations in
+// [pods.Admission]: they create the nonce's record and check the version of the
+// identity's record, in the same batch as the request's effects. So a signature
+// commits at most once in the cluster, and nothing commits for an identity after
+// the commit that revoked it, however late a node hears of it. A request that
+// only reads can be repeated on another node, or after a restart, until its
+// signature expires.
 //
 // # Attempts
 //
@@ -49,9 +49,8 @@
 // them, else with the successes, and at most 512 kinds are told apart, the rest
 // being one row; so an attack from many addresses grows the ledger by no more
 // than 64 entries a second. A crash loses at most what was not written yet; a
-// clean stop loses nothing.
-//
-// What a blocked address sends goes out with the successes.
+// clean stop loses nothing. What a blocked address sends goes out with the
+// successes.
 //
 // # Alerts
 //

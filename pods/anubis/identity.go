@@ -88,49 +88,59 @@ func mustJSON(v any) []byte {
 	return b
 }
 
-// EnrolBatch is the batch that enrols an identity: its record, created so that
-// an existing name is a conflict, and the evidence identity.enrol. The
-// composition root uses it for the first operator, the pod for all others. The
-// error is Invalid when name, key or roles are not acceptable.
-func EnrolBatch(tenant, name string, key ed25519.PublicKey, roles []tap.Role, actor string, now time.Time, requestID uuid.UUID) (store.Batch, error) {
-	if err := checkEnrolment(tenant, name, key, roles); err != nil {
+// Enrolment is a new identity. The composition root enrols the first operator
+// with it, the pod everybody else.
+type Enrolment struct {
+	Tenant, Name string
+	Key          ed25519.PublicKey
+	Roles        []tap.Role
+	By           string // the actor
+	At           time.Time
+	RequestID    uuid.UUID
+}
+
+// Batch is what enrols: the identity's record, created so that an existing name
+// is a conflict, and the evidence identity.enrol. The error is Invalid when name,
+// key or roles are not acceptable.
+func (e Enrolment) Batch() (store.Batch, error) {
+	if err := e.check(); err != nil {
 		return store.Batch{}, err
 	}
 	record := Identity{
-		Name: name, PublicKey: key, Roles: roles, State: StateActive,
-		EnrolledAt: now.UnixMicro(), EnrolledBy: actor, EnrolRequest: requestID,
+		Name: e.Name, PublicKey: e.Key, Roles: e.Roles, State: StateActive,
+		EnrolledAt: e.At.UnixMicro(), EnrolledBy: e.By, EnrolRequest: e.RequestID,
 	}
 	return store.Batch{
-		RequestID: requestID,
-		Tenant:    tenant,
-		Ops:       []store.Op{store.Create(identityKey(tenant, name), record.encode())},
+		RequestID: e.RequestID,
+		Tenant:    e.Tenant,
+		Ops:       []store.Op{store.Create(identityKey(e.Tenant, e.Name), record.encode())},
 		Evidence: []store.Evidence{{
-			Actor: actor, Action: "identity.enrol", Outcome: "ok",
+			Actor: e.By, Action: "identity.enrol", Outcome: "ok",
 			Payload: mustJSON(map[string]any{
-				"name": name, "keyId": tap.JoinKeyID(tenant, name), "publicKey": []byte(key), "roles": roles,
+				"name": e.Name, "keyId": tap.JoinKeyID(e.Tenant, e.Name), "publicKey": []byte(e.Key), "roles": e.Roles,
 			}),
 		}},
 	}, nil
 }
 
-func checkEnrolment(tenant, name string, key ed25519.PublicKey, roles []tap.Role) error {
+func (e Enrolment) check() error {
 	invalid := func(code, format string, args ...any) error {
 		return tap.E("anubis.enrol", tap.Invalid, format, args...).WithCode(code)
 	}
 	switch {
-	case !tap.ValidName(tenant):
+	case !tap.ValidName(e.Tenant):
 		return invalid("tenant", "the tenant's name is not acceptable")
-	case !tap.ValidName(name) || slices.Contains(reserved, name):
+	case !tap.ValidName(e.Name) || slices.Contains(reserved, e.Name):
 		return invalid("name", "a name has 1 to 64 lower-case letters, digits, '-', '_' or '.', and is none of %v", reserved)
-	case len(roles) == 0 || len(roles) > len(tap.Roles()):
+	case len(e.Roles) == 0 || len(e.Roles) > len(tap.Roles()):
 		return invalid("roles", "an identity has 1 to %d roles", len(tap.Roles()))
 	}
-	for i, r := range roles {
-		if !slices.Contains(tap.Roles(), r) || slices.Contains(roles[:i], r) {
+	for i, r := range e.Roles {
+		if !slices.Contains(tap.Roles(), r) || slices.Contains(e.Roles[:i], r) {
 			return invalid("roles", "each role is one of %v and named once", tap.Roles())
 		}
 	}
-	return CheckPublicKey(key)
+	return CheckPublicKey(e.Key)
 }
 
 // Standing is the public key of an identity as a view has it, and the check that its

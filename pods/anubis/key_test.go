@@ -76,7 +76,7 @@ func TestOrderEight(t *testing.T) {
 	}
 }
 
-func TestEnrolBatchRefuses(t *testing.T) {
+func TestEnrolmentRefuses(t *testing.T) {
 	good := public(keyOf("x"))
 	citizen := []tap.Role{tap.Citizen}
 	for name, c := range map[string]struct {
@@ -104,7 +104,7 @@ func TestEnrolBatchRefuses(t *testing.T) {
 		"key of 31 bytes":  {"main", "ana", good[:31], citizen, "public_key"},
 		"nothing is wrong": {"main", "ana", good, tap.Roles(), codeOK},
 	} {
-		b, err := EnrolBatch(c.tenant, c.name, c.key, c.roles, system, time.UnixMicro(1), uuid.New())
+		b, err := Enrolment{Tenant: c.tenant, Name: c.name, Key: c.key, Roles: c.roles, By: system, At: time.UnixMicro(1), RequestID: uuid.New()}.Batch()
 		got := codeOK
 		if err != nil {
 			got = tap.AsError(err).StableCode()

@@ -80,7 +80,7 @@ func enrol(_ context.Context, c *pods.Call) (*pods.Result, error) {
 	if err := decode(c, &in); err != nil {
 		return nil, err
 	}
-	b, err := EnrolBatch(c.Tenant, in.Name, in.PublicKey, in.Roles, c.Actor(), c.Now, c.RequestID)
+	b, err := Enrolment{Tenant: c.Tenant, Name: in.Name, Key: in.PublicKey, Roles: in.Roles, By: c.Actor(), At: c.Now, RequestID: c.RequestID}.Batch()
 	if err != nil {
 		return nil, err
 	}

@@ -106,7 +106,7 @@ func public(key ed25519.PrivateKey) ed25519.PublicKey { return key.Public().(ed2
 // enrol puts an identity straight into the state.
 func (s *site) enrol(tenant, name string, roles ...tap.Role) string {
 	key := keyOf(tenant + name)
-	b, err := EnrolBatch(tenant, name, public(key), roles, system, s.Now(), uuid.New())
+	b, err := Enrolment{Tenant: tenant, Name: name, Key: public(key), Roles: roles, By: system, At: s.Now(), RequestID: uuid.New()}.Batch()
 	if err == nil {
 		_, err = s.state.Commit(context.Background(), b)
 	}

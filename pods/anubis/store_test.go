@@ -58,7 +58,7 @@ func TestOnTheRealStore(t *testing.T) {
 		return err
 	}
 	key := keyOf("ana")
-	b, err := EnrolBatch("main", "ana", public(key), []tap.Role{tap.Citizen}, system, now, uuid.New())
+	b, err := Enrolment{Tenant: "main", Name: "ana", Key: public(key), Roles: []tap.Role{tap.Citizen}, By: system, At: now, RequestID: uuid.New()}.Batch()
 	if err == nil {
 		_, err = writer.Commit(t.Context(), b)
 	}
