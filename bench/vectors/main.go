@@ -1,6 +1,6 @@
-// Command vectors runs the vector indexes that stand beside the appliance's in
-// `tamvbench vector`. It lives in a module of its own, so that what they need
-// never enters the appliance's.
+// Command vectors runs those of the vector indexes beside the appliance's, in
+// `tamvbench vector`, that take Go libraries: it lives in a module of its own, so
+// that those never enter the appliance's.
 //
 //	vectors list
 //	vectors run PEER --base B.fbin --query Q.fbin --truth T.ibin [--metric cosine|ip|l2] [--m 16] [--ef-construction 200] [--threads 2]
@@ -9,10 +9,8 @@
 // protocol of package cmd/tamvbench/vectors (Peer): it prints how building went,
 // then for each line of its input, which holds an ef, how all queries went.
 //
-// hnswlib and faiss are programs of ours in C++, compiled for this machine when
-// they are run; usearch is a program of ours for Node.js; pgvector runs in the
-// Postgres that the PG* environment variables name, in a transaction that is
-// rolled back; coder is a Go library.
+// pgvector runs in the Postgres that the PG* environment variables name, in a
+// transaction that is rolled back; coder is a Go library.
 package main
 
 import (
@@ -50,7 +48,7 @@ type peer struct {
 }
 
 // all is every peer, in the order in which they are measured.
-var all = []peer{hnswlib.peer(), faiss.peer(), usearch, pgvector, coder}
+var all = []peer{pgvector, coder}
 
 var errUsage = errors.New("usage: vectors list | vectors run PEER --base FILE --query FILE --truth FILE [flags]")
 

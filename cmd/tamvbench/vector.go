@@ -49,7 +49,7 @@ makes some; "tamvbench vector truth" answers your own queries exactly.`,
 	f.IntVar(&s.EfConstruction, "ef-construction", 200, "candidates for the links of a node")
 	f.IntVar(&s.Threads, "threads", 2, "threads that build; searching takes one")
 	f.StringSliceVar(&s.peers, "peers", nil, "names of peers, or all: hnswlib, faiss, usearch, pgvector, coder")
-	f.StringVar(&s.program, "peers-program", beside("tamvvectors"), "the program that runs the peers")
+	f.StringVar(&s.program, "peers-program", beside("tamvvectors"), "the program that runs pgvector and the peers in Go: make bench-vector builds it")
 	f.IntVar(&s.rounds, "rounds", 3, "turns of three passes over all queries for each ef; the best pass counts")
 	f.StringVar(&s.tier, "tier", vector.Full.String(), "what ours keeps: full, codes or bits")
 	f.StringVar(&s.picture, "picture", "", "SVG file to write: recall against queries per second")
@@ -122,20 +122,22 @@ func (s vectorSettings) present(ctx context.Context) (here []vectors.Contestant,
 	if len(s.peers) == 0 {
 		return nil, nil, nil
 	}
-	known, err := vectors.ListPeers(ctx, s.program)
-	if err != nil {
-		return nil, []vectors.Skipped{{Peer: "all peers", Why: err.Error()}}, nil
-	}
+	known, incomplete := vectors.ListPeers(ctx, s.program)
 	wanted := s.peers
 	if slices.Equal(wanted, []string{"all"}) {
 		wanted = nil
 		for _, l := range known {
 			wanted = append(wanted, l.Name)
 		}
+		if incomplete != nil {
+			absent = append(absent, vectors.Skipped{Peer: "Go libraries and pgvector", Why: incomplete.Error()})
+		}
 	}
 	for _, name := range wanted {
 		i := slices.IndexFunc(known, func(l vectors.Listing) bool { return l.Name == name })
 		switch {
+		case i < 0 && incomplete != nil:
+			absent = append(absent, vectors.Skipped{Peer: name, Why: incomplete.Error()})
 		case i < 0:
 			return nil, nil, tap.E("bench.vector", tap.Invalid, "no peer is called %q", name)
 		case known[i].Missing != "":

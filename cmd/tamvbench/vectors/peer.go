@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -16,40 +17,58 @@ import (
 	"tamv.internal/tamv/tap"
 )
 
-// Listing is one element of what `tamvvectors list` prints, a JSON array.
+// Listing says of a peer whether it can run here.
 type Listing struct {
 	Name    string `json:"name"`
 	Version string `json:"version,omitempty"`
 	Missing string `json:"missing,omitempty"` // why it cannot run here, and what to install
 }
 
-// ListPeers asks a program which peers it can run.
+// ListPeers returns the peers that are known: those in other languages, which are
+// part of this package, and those that the program lists, which has them as its
+// libraries. With an error of kind NotFound, because the program does not do so,
+// come the former.
 func ListPeers(ctx context.Context, program string) ([]Listing, error) {
+	var all []Listing
+	for _, n := range natives {
+		l := Listing{Name: n.name}
+		var err error
+		if l.Version, err = n.locate(ctx); err != nil {
+			l.Missing = err.Error()
+		}
+		all = append(all, l)
+	}
 	var complaint bytes.Buffer
 	c := exec.CommandContext(ctx, program, "list")
 	c.Stderr = &complaint
 	out, err := c.Output()
-	var all []Listing
+	var others []Listing
 	if err == nil {
-		err = json.Unmarshal(out, &all)
+		err = json.Unmarshal(out, &others)
 	}
 	if err != nil {
-		return nil, tap.Wrap(opPeer, tap.NotFound, err, "%s does not list peers: %s", program, complaint.String())
+		return all, tap.Wrap(opPeer, tap.NotFound, err, "%s does not list peers: %s", program, complaint.String())
 	}
-	return all, nil
+	return append(all, others...), nil
 }
 
-// Peer is an index in a process of its own: `tamvvectors run NAME` with the
-// [Parameters] as flags. The program reads the same files, builds, and prints a
-// [Built] as one line of JSON. For each line it then reads, which holds an ef, it
-// answers all queries and prints a [Pass]. At the end of its input it ends.
+// Peer is an index in a process of its own, which reads the files of its
+// [Parameters], builds, and prints a [Built] as one line of JSON. For each line it
+// then reads, which holds an ef, it answers all queries and prints a [Pass]. At
+// the end of its input it ends.
+//
+// The programs of this package take the parameters in their order; others are
+// started as `PROGRAM run NAME` with the parameters as flags.
 type Peer struct {
-	name    string
-	command *exec.Cmd
-	stdin   io.WriteCloser
-	stdout  *bufio.Reader
-	stderr  bytes.Buffer
-	ended   bool
+	name       string
+	program    string
+	parameters Parameters
+	command    *exec.Cmd
+	folder     string // of a program of this package while it runs
+	stdin      io.WriteCloser
+	stdout     *bufio.Reader
+	stderr     bytes.Buffer
+	ended      bool
 }
 
 const (
@@ -60,14 +79,38 @@ const (
 	goodbye = 10 * time.Second
 )
 
-// NewPeer returns the peer of a name. Its process runs from Build to Close.
+// NewPeer returns the peer of a name, which the program has if this package does
+// not. Its process runs from Build to Close.
 func NewPeer(program, name string, p Parameters) *Peer {
-	c := exec.Command(program, "run", name, "--base", p.Base, "--query", p.Query, "--truth", p.Truth, "--metric", p.Metric,
-		"--m", strconv.Itoa(p.M), "--ef-construction", strconv.Itoa(p.EfConstruction), "--threads", strconv.Itoa(p.Threads))
+	return &Peer{name: name, program: program, parameters: p}
+}
+
+// prepare makes the command.
+func (p *Peer) prepare(ctx context.Context) (err error) {
+	if n, ok := findNative(p.name); ok {
+		p.command, p.folder, err = n.unpacked(ctx, p.parameters)
+		if err != nil {
+			p.remove()
+			return tap.Wrap(opPeer, tap.NotFound, err, "the program cannot be made")
+		}
+	} else {
+		q := p.parameters
+		p.command = exec.Command(p.program, "run", p.name, "--base", q.Base, "--query", q.Query, "--truth", q.Truth, "--metric", q.Metric,
+			"--m", strconv.Itoa(q.M), "--ef-construction", strconv.Itoa(q.EfConstruction), "--threads", strconv.Itoa(q.Threads))
+	}
 	// Ctrl-C is for tamvbench, which then ends the peer with its children.
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	c.WaitDelay = goodbye
-	return &Peer{name: name, command: c}
+	p.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	p.command.WaitDelay = goodbye
+	p.command.Stderr = &p.stderr
+	return nil
+}
+
+// remove deletes what was unpacked; what cannot be deleted is in the system's
+// folder for such things.
+func (p *Peer) remove() {
+	if p.folder != "" {
+		_ = os.RemoveAll(p.folder)
+	}
 }
 
 // Name returns the peer's name.
@@ -76,7 +119,9 @@ func (p *Peer) Name() string { return p.name }
 // Build starts the process and waits until it has built.
 func (p *Peer) Build(ctx context.Context) (Built, error) {
 	var b Built
-	p.command.Stderr = &p.stderr
+	if err := p.prepare(ctx); err != nil {
+		return b, err
+	}
 	in, err := p.command.StdinPipe()
 	if err != nil {
 		return b, err
@@ -86,6 +131,7 @@ func (p *Peer) Build(ctx context.Context) (Built, error) {
 		return b, err
 	}
 	if err := p.command.Start(); err != nil {
+		p.remove()
 		return b, tap.Wrap(opPeer, tap.NotFound, err, "the program does not start")
 	}
 	p.stdin, p.stdout = in, bufio.NewReaderSize(out, maxLine)
@@ -145,6 +191,7 @@ func (p *Peer) Close() error {
 		defer late.Stop()
 		p.ended = true
 		_ = p.command.Wait() // how it ended changes no measurement
+		p.remove()
 	}
 	return nil
 }
@@ -154,6 +201,7 @@ func (p *Peer) end() {
 		p.kill()
 		p.ended = true
 		_ = p.command.Wait() // it was killed
+		p.remove()
 	}
 }
 

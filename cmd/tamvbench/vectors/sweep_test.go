@@ -201,7 +201,7 @@ while read ef; do echo "{\"ef\":$ef,\"recall10\":0.5,\"cpu_s\":0.25}"; done
 func TestPeer(t *testing.T) {
 	path := program(t, willing)
 	known, err := ListPeers(t.Context(), path)
-	if err != nil || len(known) != 2 || known[1].Missing != "not installed" {
+	if err != nil || len(known) != len(natives)+2 || known[len(natives)+1] != (Listing{Name: "gone", Missing: "not installed"}) {
 		t.Errorf("%+v, %v", known, err)
 	}
 	p := NewPeer(path, "shell", Parameters{Base: "B"})
