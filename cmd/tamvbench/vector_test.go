@@ -80,7 +80,13 @@ while read ef; do echo "{\"ef\":$ef,\"recall10\":0.999,\"cpu_s\":1000}"; done
 	if code != 0 || !strings.Contains(out, "5000 x 12, l2") || !strings.Contains(out, "skipped: gone: not installed: ask") {
 		t.Errorf("%s%s", out, complaint)
 	}
-	if out, complaint, code = bench(t, append(line, "--peers", "all", "--peers-program", "./absent")...); code != 0 || !strings.Contains(out, "skipped: all peers") {
+	out, complaint, code = bench(t, append(line, "--peers", "coder", "--peers-program", "./absent")...)
+	if code != 0 || !strings.Contains(out, "skipped: coder: bench.vector.peer: ./absent") {
+		t.Errorf("%s%s", out, complaint)
+	}
+	t.Setenv("PATH", t.TempDir())
+	out, complaint, code = bench(t, append(line, "--peers", "all", "--peers-program", "./absent")...)
+	if code != 0 || !strings.Contains(out, "skipped: hnswlib: no C++ compiler") || !strings.Contains(out, "skipped: Go libraries and pgvector: ") {
 		t.Errorf("%s%s", out, complaint)
 	}
 }
