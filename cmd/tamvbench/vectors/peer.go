@@ -47,9 +47,17 @@ func ListPeers(ctx context.Context, program string) ([]Listing, error) {
 		err = json.Unmarshal(out, &others)
 	}
 	if err != nil {
-		return all, tap.Wrap(opPeer, tap.NotFound, err, "%s does not list peers: %s", program, complaint.String())
+		return all, tap.Wrap(opPeer, tap.NotFound, err, "%s does not list peers%s", program, because(complaint.String()))
 	}
 	return append(all, others...), nil
+}
+
+// because puts what a program complained of behind a sentence, if it did.
+func because(complaint string) string {
+	if complaint = strings.TrimSpace(complaint); complaint != "" {
+		return " (" + complaint + ")"
+	}
+	return ""
 }
 
 // Peer is an index in a process of its own, which reads the files of its
