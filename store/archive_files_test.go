@@ -188,6 +188,26 @@ func TestAnArchiveOfADamagedSegmentStops(t *testing.T) {
 	}
 }
 
+// What is not kept of a segment need not be whole here: the copy is, whose hash the batch
+// states.
+func TestAnArchiveReadsWhatItKeeps(t *testing.T) {
+	m := covered(t, t.TempDir())
+	f := must(openSegment(m.segments.path(0), 0, m.ledger.sealed[0]))
+	first, second := f.blocks[0].offset, f.blocks[1].offset // of the four below a leaf tile
+	if err := f.file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	flip(t, m.segments.path(0), second)
+	m.archive(0)
+	if _, archived := m.Segments(); archived != 1 || !exists(m.leavesPath(0)) {
+		t.Fatal("it is not archived")
+	}
+	flip(t, m.segments.path(1), first)
+	if _, err := m.Archive(1); !errors.Is(err, ErrDamaged) {
+		t.Fatalf("the time of a tile's first entry is kept: %v", err)
+	}
+}
+
 // A file that was to go when a snapshot is released and that was made anew since
 // stays: the state went back and archived the same segment again.
 func TestAFileThatWasMadeAnewStays(t *testing.T) {

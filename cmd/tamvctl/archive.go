@@ -125,9 +125,7 @@ func (a *app) archive(ctx context.Context, which string, in archiveFlags) error 
 	for number := first; number <= last; number++ {
 		row, err := a.copySegment(ctx, number, in.to, tiles)
 		if err == nil && !in.copyOnly {
-			_, err = a.request(ctx, http.MethodPost, fmt.Sprintf("%s/%d/archive", segmentsPath, number), nil,
-				map[string]string{"sha256": row.SHA256, "target": in.target})
-			row.Archived = err == nil
+			err = a.letLeave(ctx, &row, in.target)
 		}
 		a.progress("")
 		if err != nil {
@@ -139,6 +137,18 @@ func (a *app) archive(ctx context.Context, which string, in archiveFlags) error 
 		done = append(done, row)
 	}
 	return a.printValue(done, func(t *table) { drawSegments(t, done) })
+}
+
+// letLeave has the entries of a segment, whose copy is checked, leave the site. They may
+// have left before: a command that was cut off is given again.
+func (a *app) letLeave(ctx context.Context, row *segmentRow, target string) error {
+	_, err := a.request(ctx, http.MethodPost, fmt.Sprintf("%s/%d/archive", segmentsPath, row.Number), nil,
+		map[string]string{"sha256": row.SHA256, "target": target})
+	if errors.Is(archivedError(err), mirror.ErrArchived) {
+		err = nil
+	}
+	row.Archived = err == nil
+	return err
 }
 
 // copySegment makes sure that the folder has a whole, checked copy of a segment.

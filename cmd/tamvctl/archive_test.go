@@ -92,6 +92,10 @@ func (a *archiving) serve(t *testing.T) (context string) {
 			_, _ = w.Write(a.segment)
 		case r.URL.Path == segmentsPath+"/0/archive":
 			raw, _ := io.ReadAll(r.Body)
+			if a.archived {
+				fail(tap.NotFound, codeArchived)
+				return
+			}
 			a.archived = true
 			_ = json.Unmarshal(raw, &a.asked)
 			fmt.Fprintf(w, `{"number":0,"sha256":%q,"target":"x","archived":true}`, a.asked["sha256"])
@@ -118,6 +122,10 @@ func TestArchive(t *testing.T) {
 	sum := fmt.Sprintf("%x", sha256.Sum256(a.segment))
 	if r.code != 0 || a.asked["sha256"] != sum || a.asked["target"] != "tape 7" || !strings.Contains(r.out, sum) {
 		t.Fatalf("exit code %d: %v %s%s", r.code, a.asked, r.out, r.errOut)
+	}
+	// The same again finds it done.
+	if r := tamvctl(t, "evidence", "archive", "0", "--to", folder, "--context", context, "-o", "json"); r.code != 0 || !strings.Contains(r.out, `"archived": true`) {
+		t.Fatalf("again: exit code %d: %s%s", r.code, r.out, r.errOut)
 	}
 	r = tamvctl(t, "evidence", "audit", "--key", a.key, "--context", context)
 	if r.code != tap.NotFound.Traits().ExitCode || !strings.Contains(r.errOut, "--segments") {
