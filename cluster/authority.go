@@ -129,9 +129,6 @@ func parseAuthority(certificate, key []byte) (*Authority, error) {
 	return &Authority{certificate: pair.Leaf, key: signer, roots: poolOf(pair.Leaf)}, nil
 }
 
-// Certificate is the authority's own certificate; read-only.
-func (a *Authority) Certificate() *x509.Certificate { return a.certificate }
-
 // Fingerprint is the SHA-256 of the authority's certificate, in DER: what a join
 // token carries and what people compare.
 func (a *Authority) Fingerprint() [32]byte { return sha256.Sum256(a.certificate.Raw) }

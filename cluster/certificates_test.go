@@ -206,7 +206,7 @@ func TestInstalledAuthorityIsTheSame(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if b, err := OpenAuthority(dir, epoch); err != nil || !b.Certificate().Equal(a.Certificate()) {
+	if b, err := OpenAuthority(dir, epoch); err != nil || !b.certificate.Equal(a.certificate) {
 		t.Fatalf("not installed: %v", err)
 	}
 	foreign, foreignKey := other.Keys()

@@ -111,17 +111,6 @@ func (k Kind) Traits() Traits {
 
 func (k Kind) String() string { return k.Traits().Name }
 
-// KindOfTAPCode is the kind behind a code in a TAP error frame; unknown codes
-// read as Internal.
-func KindOfTAPCode(code uint16) Kind {
-	for i, t := range kinds {
-		if t.TAPCode == code {
-			return Kind(i)
-		}
-	}
-	return Internal
-}
-
 // KindNamed is the kind with the given stable name.
 func KindNamed(name string) (Kind, bool) {
 	for i, t := range kinds {

@@ -163,7 +163,7 @@ func TestErrorFrameRoundTrip(t *testing.T) {
 			t.Errorf("%s: got %+v", kind, got)
 		}
 		var frame ErrorFrame
-		if err := json.Unmarshal(e.Payload, &frame); err != nil || KindOfTAPCode(frame.TAP) != kind || frame.Error.RequestID != id.String() {
+		if err := json.Unmarshal(e.Payload, &frame); err != nil || frame.TAP != kind.Traits().TAPCode || frame.Error.RequestID != id.String() {
 			t.Errorf("%s: frame %+v, %v", kind, frame, err)
 		}
 	}

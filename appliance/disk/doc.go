@@ -1,9 +1,8 @@
 // Package disk keeps a node from filling its own disk.
 //
 // A [Watch] looks at the file system of the data folder each second. Below the
-// low mark the node refuses what would need more space ([Watch.Allow]), while
-// deletions and expiry go on; above one and a quarter of the mark it accepts
-// writes again, without a restart. The mark is 5 % of the file system, at most
+// low mark [State] says Low, and whoever asks refuses to write; expiry goes on.
+// Above one and a quarter of the mark it is over, without a restart. The mark is 5 % of the file system, at most
 // 1 GiB, or what the configuration asks for when that is more.
 //
 // # The reserve

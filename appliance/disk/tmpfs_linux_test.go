@@ -41,7 +41,7 @@ func TestFullFileSystem(t *testing.T) {
 		t.Fatalf("the disk is not full: %v", err)
 	}
 	w.Check()
-	if s := w.State(); !s.Low || s.Reserve != 0 || w.Allow(Grows) == nil {
+	if s := w.State(); !s.Low || s.Reserve != 0 || w.Health() == nil {
 		t.Fatalf("full: %+v", s)
 	}
 	if err := last(); err != nil {

@@ -28,7 +28,7 @@ const (
 	retryAfter = 30 * time.Second
 )
 
-// CodeFull is the code of the error of [Watch.Allow].
+// CodeFull is the code of the error when there is too little room.
 const CodeFull = "disk_full"
 
 // Config says what to watch. Every field but Dir has a default.
@@ -243,23 +243,13 @@ func (w *Watch) Changed() <-chan struct{} {
 // State is what the watch saw last.
 func (w *Watch) State() State { return w.view.Load().State }
 
-// Write says what a write does to the space.
-type Write uint8
-
-// The kinds of writes.
-const (
-	Grows   Write = iota // needs space
-	Shrinks              // deletes or lets expire; allowed on a full disk, too
-)
-
-// Allow refuses a write that the disk has no room for: Unavailable, code
-// CodeFull.
-func (w *Watch) Allow(kind Write) error {
+// full is the error while there is too little room: Unavailable, code CodeFull.
+func (w *Watch) full() error {
 	s := w.State()
-	if !s.Low || kind == Shrinks {
+	if !s.Low {
 		return nil
 	}
-	return tap.E("disk.allow", tap.Unavailable, "the disk of this node is nearly full: %d MiB are free, %d MiB are needed; free space on it, writes resume by themselves",
+	return tap.E("disk.full", tap.Unavailable, "the disk of this node is nearly full: %d MiB are free, %d MiB are needed; free space on it, writes resume by themselves",
 		s.Free>>20, s.Mark>>20+1).
 		WithCode(CodeFull).WithRetryAfter(retryAfter).WithDetail("free", s.Free).WithDetail("mark", s.Mark)
 }
@@ -269,7 +259,7 @@ func (w *Watch) Allow(kind Write) error {
 // CodeFull when writes are refused, disk_reserve or disk_unwatched when only the
 // protection is missing.
 func (w *Watch) Health() error {
-	if err := w.Allow(Grows); err != nil {
+	if err := w.full(); err != nil {
 		return err
 	}
 	v := w.view.Load()

@@ -109,15 +109,9 @@ func TestEpisode(t *testing.T) {
 		if s.Low != step.low || s.Reserve != step.reserve || v.reserve() != step.reserve {
 			t.Fatalf("%d bytes free: %+v, reserve %d", step.free, s, v.reserve())
 		}
-		err := w.Allow(Grows)
+		err := w.Health()
 		if e := tap.AsError(err); (err != nil) != step.low || step.low && (e.Kind != tap.Unavailable || e.Code != CodeFull || e.RetryAfter == 0) {
 			t.Errorf("%d bytes free: %v", step.free, err)
-		}
-		if err := w.Allow(Shrinks); err != nil {
-			t.Errorf("%d bytes free: deleting: %v", step.free, err)
-		}
-		if (w.Health() != nil) != step.low {
-			t.Errorf("%d bytes free: %v", step.free, w.Health())
 		}
 	}
 }
@@ -195,8 +189,8 @@ func TestFileSystemsThatDoNotAnswer(t *testing.T) {
 		}
 		v.err = err
 		w.Check()
-		if e := tap.AsError(w.Health()); e == nil || e.Code != "disk_unwatched" || w.Allow(Grows) != nil {
-			t.Errorf("%v: %v, %v", err, w.Health(), w.Allow(Grows))
+		if e := tap.AsError(w.Health()); e == nil || e.Code != "disk_unwatched" || w.State().Low {
+			t.Errorf("%v: %v, %+v", err, w.Health(), w.State())
 		}
 		v.err = nil
 		v.leave(1 * mib)
@@ -229,7 +223,7 @@ func TestNoReserve(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := v.watch(nil)
-	if e := tap.AsError(w.Health()); e == nil || e.Code != "disk_reserve" || w.Allow(Grows) != nil {
+	if e := tap.AsError(w.Health()); e == nil || e.Code != "disk_reserve" || w.State().Low {
 		t.Errorf("in the way: %v", e)
 	}
 }
@@ -284,7 +278,7 @@ func TestPropertyHysteresis(t *testing.T) {
 			w.Check()
 			s := w.State()
 			want := available < s.Mark || was && available < s.Mark/4*5
-			if s.Low != want || (w.Allow(Grows) != nil) != want {
+			if s.Low != want || (w.full() != nil) != want {
 				t.Fatalf("%d of %d available, low before %v: %+v", available, s.Mark, was, s)
 			}
 			if s.Reserve != v.reserve() || s.Reserve+w.owed != v.total/50 {
@@ -292,13 +286,4 @@ func TestPropertyHysteresis(t *testing.T) {
 			}
 		}
 	})
-}
-
-func BenchmarkAllow(b *testing.B) {
-	w := newVolume(b, 100*mib, 0).watch(nil)
-	for b.Loop() {
-		if w.Allow(Grows) != nil {
-			b.Fatal("refused")
-		}
-	}
 }

@@ -96,12 +96,3 @@ func (g *Gate) mayPlead(r *tap.Request, row *pods.Row, now time.Time) bool {
 	who := g.directory.lookup(sig.KeyID)
 	return who != nil && who.identity.operates() && g.pleas.take(network(r.Remote), now)
 }
-
-// Alerts sums up what an operator has to see to; nothing when the gate has no
-// watchlist.
-func (g *Gate) Alerts() AlertSummary {
-	if g.sentry == nil {
-		return AlertSummary{}
-	}
-	return g.sentry.watchlist.Alerts()
-}

@@ -117,7 +117,7 @@ func TestHammering(t *testing.T) {
 	if log := s.log.String(); !strings.Contains(log, "security alert") || !strings.Contains(log, "203.0.113.9") {
 		t.Fatal(log)
 	}
-	if got := s.gate.Alerts(); got != (AlertSummary{1, time.UnixMicro(at.UnixMicro()), Hammering}) {
+	if got := s.watchlist.Alerts(); got != (AlertSummary{1, time.UnixMicro(at.UnixMicro()), Hammering}) {
 		t.Fatalf("%+v", got)
 	}
 	// It ends by itself, to the microsecond.
@@ -144,7 +144,7 @@ func TestWhatDoesNotCount(t *testing.T) {
 	}
 	want(t, s.ask(ana, home), codeOK)
 	s.flush()
-	if found := s.alertsIn(); len(found) != 0 || s.gate.Alerts().Open != 0 {
+	if found := s.alertsIn(); len(found) != 0 || s.watchlist.Alerts().Open != 0 {
 		t.Fatalf("%+v", found)
 	}
 }

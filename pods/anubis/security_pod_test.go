@@ -56,7 +56,7 @@ func TestLifeOfAnAlert(t *testing.T) {
 	}
 	want(t, s.do(s.signed(boss, s.request("POST", path, nil)), nil), "already_acknowledged")
 	if open, done := list(boss, "state=open"), list(boss, "state=acknowledged"); open.Open != 1 || len(open.Alerts) != 1 ||
-		open.Alerts[0].Pattern != Guessing || len(done.Alerts) != 1 || done.Alerts[0].ID != id || s.gate.Alerts().Open != 1 {
+		open.Alerts[0].Pattern != Guessing || len(done.Alerts) != 1 || done.Alerts[0].ID != id || s.watchlist.Alerts().Open != 1 {
 		t.Fatalf("%+v %+v", open, done)
 	}
 
