@@ -33,17 +33,12 @@ const CodeFull = "disk_full"
 
 // Config says what to watch. Every field but Dir has a default.
 type Config struct {
-	Dir     string        // the data folder; it exists
-	MinFree uint64        // low when fewer bytes are free, also where 5 % would be less
-	Reserve uint64        // size of the reserve file; 0 = 64 MiB; never more than 2 % of the file system
-	Every   time.Duration // 0 = 1 s
-	// OnLow is called once per episode, OnRoom when it has ended. Both are
-	// called by Run, one at a time and not by the goroutine that watches, so
-	// they may take their time; an episode that ends before OnLow could be
-	// called is not told.
-	OnLow, OnRoom func()
-	Stat          func(dir string) (Usage, error) // nil = statfs(2)
-	Logger        *slog.Logger                    // nil = slog.Default()
+	Dir     string                          // the data folder; it exists
+	MinFree uint64                          // low when fewer bytes are free, also where 5 % would be less
+	Reserve uint64                          // size of the reserve file; 0 = 64 MiB; never more than 2 % of the file system
+	Every   time.Duration                   // 0 = 1 s
+	Stat    func(dir string) (Usage, error) // nil = statfs(2)
+	Logger  *slog.Logger                    // nil = slog.Default()
 }
 
 // State is what the watch saw last.
@@ -98,9 +93,6 @@ func New(c Config) *Watch {
 
 // Run watches until the context ends.
 func (w *Watch) Run(ctx context.Context) {
-	var told sync.WaitGroup
-	defer told.Wait()
-	told.Go(func() { w.tell(ctx) })
 	ticker := time.NewTicker(w.config.Every)
 	defer ticker.Stop()
 	for {
@@ -109,30 +101,6 @@ func (w *Watch) Run(ctx context.Context) {
 			return
 		case <-ticker.C:
 			w.Check()
-		}
-	}
-}
-
-// tell calls OnLow and OnRoom.
-func (w *Watch) tell(ctx context.Context) {
-	told := false
-	for {
-		changed := w.Changed()
-		if low := w.State().Low; low != told {
-			told = low
-			call := w.config.OnRoom
-			if low {
-				call = w.config.OnLow
-			}
-			if call != nil {
-				call()
-			}
-			continue // it may have changed meanwhile
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-changed:
 		}
 	}
 }
