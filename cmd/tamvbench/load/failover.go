@@ -9,12 +9,12 @@ import (
 // A failover is measured in three spans: writes run undisturbed, the leader is
 // killed, and writes are watched until they have run again for a while.
 const (
-	Undisturbed = 2 * time.Second  // before the kill
-	Settled     = 1 * time.Second  // of writes after the interruption
-	GiveUp      = 30 * time.Second // without any acknowledged write
-	// Try bounds one attempt of a writer: what hangs at a dead leader is tried
+	undisturbed = 2 * time.Second  // before the kill
+	settled     = 1 * time.Second  // of writes after the interruption
+	giveUp      = 30 * time.Second // without any acknowledged write
+	// tryLimit bounds one attempt of a writer: what hangs at a dead leader is tried
 	// again, as an impatient client would.
-	Try = 250 * time.Millisecond
+	tryLimit = 250 * time.Millisecond
 	// again keeps writers that are refused from taking the CPU that an
 	// election needs.
 	again = 10 * time.Millisecond
@@ -81,7 +81,7 @@ func MeasureFailover(ctx context.Context, writers []Worker, kill func() error) (
 	for _, write := range writers {
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				try, end := context.WithTimeout(ctx, Try)
+				try, end := context.WithTimeout(ctx, tryLimit)
 				err := write(try)
 				end()
 				if err == nil {
@@ -92,7 +92,7 @@ func MeasureFailover(ctx context.Context, writers []Worker, kill func() error) (
 			}
 		})
 	}
-	if err := pause(ctx, Undisturbed); err != nil {
+	if err := pause(ctx, undisturbed); err != nil {
 		return Failover{}, err
 	}
 	f := Failover{Before: Millis(p.begin())}
@@ -107,24 +107,24 @@ func MeasureFailover(ctx context.Context, writers []Worker, kill func() error) (
 }
 
 // settle waits until writes have run again for a while: no beat is older than
-// half of Settled during the whole of it.
+// half of settled during the whole of it.
 func (p *pulse) settle(ctx context.Context, killed time.Time) bool {
-	tick := time.NewTicker(Settled / 20)
+	tick := time.NewTicker(settled / 20)
 	defer tick.Stop()
 	since := killed // no silence since then
-	for time.Since(killed) < GiveUp {
+	for time.Since(killed) < giveUp {
 		select {
 		case <-ctx.Done():
 			return false
 		case <-tick.C:
 		}
 		_, last := p.state()
-		if last.Before(killed) || time.Since(last) > Settled/2 {
+		if last.Before(killed) || time.Since(last) > settled/2 {
 			since = time.Now()
 		}
 		// Answers in flight may still come after the kill; the silence begins
 		// behind them, within an election time-out.
-		if time.Since(since) > Settled && time.Since(killed) > 3*Settled {
+		if time.Since(since) > settled && time.Since(killed) > 3*settled {
 			return true
 		}
 	}

@@ -116,7 +116,7 @@ func TestMeasureFailover(t *testing.T) {
 	}
 }
 
-// A system that hangs is tried again after Try.
+// A system that hangs is tried again after tryLimit.
 func TestMeasureFailoverOfASystemThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var back atomic.Pointer[time.Time]
@@ -145,12 +145,12 @@ func TestMeasureFailoverReportsWhatWentWrong(t *testing.T) {
 		if _, err := MeasureFailover(t.Context(), []Worker{write}, func() error { return broken }); !errors.Is(err, broken) {
 			t.Errorf("got %v", err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), Undisturbed/2)
+		ctx, cancel := context.WithTimeout(t.Context(), undisturbed/2)
 		defer cancel()
 		if _, err := MeasureFailover(ctx, []Worker{write}, func() error { return nil }); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
-		ctx, cancel = context.WithTimeout(t.Context(), Undisturbed+Settled)
+		ctx, cancel = context.WithTimeout(t.Context(), undisturbed+settled)
 		defer cancel()
 		if f, err := MeasureFailover(ctx, []Worker{write}, func() error { return nil }); !errors.Is(err, context.DeadlineExceeded) || f.Resumed {
 			t.Errorf("%+v, %v", f, err)
