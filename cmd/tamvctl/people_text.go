@@ -4,12 +4,13 @@ import "tamv.internal/tamv/tap"
 
 // Texts of the verbs about persons whose data is recorded, and about those who attack.
 var (
-	textSubject        = tap.Text{EN: "Erase what was recorded about a person.", ES: "Borra lo registrado sobre una persona."}
-	textSubjectErase   = tap.Text{EN: "Destroy the keys of a person's payloads, or ask for it.", ES: "Destruye las claves de los contenidos de una persona, o lo solicita."}
-	textSubjectApprove = tap.Text{EN: "Approve an erasure, or a change of the policy, that waits.", ES: "Aprueba un borrado, o un cambio de la política, que espera."}
-	textSubjectList    = tap.Text{EN: "List requests that wait, and persons that were erased.", ES: "Lista las solicitudes en espera y las personas borradas."}
-	textSubjectShow    = tap.Text{EN: "Show whether a person was erased, and when.", ES: "Muestra si una persona fue borrada, y cuándo."}
-	textSubjectPolicy  = tap.Text{EN: "Show or change how many identities an erasure needs.", ES: "Muestra o cambia cuántas identidades requiere un borrado."}
+	textSubject         = tap.Text{EN: "Erase what was recorded about a person.", ES: "Borra lo registrado sobre una persona."}
+	textSubjectErase    = tap.Text{EN: "Destroy the keys of a person's payloads, or ask for it.", ES: "Destruye las claves de los contenidos de una persona, o lo solicita."}
+	textSubjectWithdraw = tap.Text{EN: "Withdraw a request that waits: who asked for it, or an operator.", ES: "Retira una petición que espera: quien la hizo, o un operador."}
+	textSubjectApprove  = tap.Text{EN: "Approve an erasure, or a change of the policy, that waits.", ES: "Aprueba un borrado, o un cambio de la política, que espera."}
+	textSubjectList     = tap.Text{EN: "List requests that wait, and persons that were erased.", ES: "Lista las solicitudes en espera y las personas borradas."}
+	textSubjectShow     = tap.Text{EN: "Show whether a person was erased, and when.", ES: "Muestra si una persona fue borrada, y cuándo."}
+	textSubjectPolicy   = tap.Text{EN: "Show or change how many identities an erasure needs.", ES: "Muestra o cambia cuántas identidades requiere un borrado."}
 
 	textSecurity            = tap.Text{EN: "Look at alerts about failed attempts, and at blocked addresses.", ES: "Consulta las alertas de intentos fallidos y las direcciones bloqueadas."}
 	textSecurityAlerts      = tap.Text{EN: "List alerts, newest first.", ES: "Lista las alertas, primero las más recientes."}
@@ -24,6 +25,7 @@ var (
 
 	textAbout        = tap.Text{EN: "about", ES: "sobre"}
 	textApprovals    = tap.Text{EN: "approvals", ES: "aprobaciones"}
+	textWithdrawnBy  = tap.Text{EN: "withdrawn by", ES: "retirada por"}
 	textApprovedBy   = tap.Text{EN: "approved by", ES: "aprobado por"}
 	textAttempts     = tap.Text{EN: "attempts", ES: "intentos"}
 	textBlockTime    = tap.Text{EN: "blocked for", ES: "bloqueo"}

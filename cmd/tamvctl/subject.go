@@ -13,7 +13,7 @@ import (
 const subjectsPath = "/v1/subjects"
 
 func (a *app) subjectCommand() *cobra.Command {
-	return a.group("subject", textSubject, a.subjectErase(), a.subjectApprove(), a.subjectList(), a.subjectShow(), a.subjectPolicy())
+	return a.group("subject", textSubject, a.subjectErase(), a.subjectApprove(), a.subjectWithdraw(), a.subjectList(), a.subjectShow(), a.subjectPolicy())
 }
 
 // erasure is how a request stands.
@@ -27,6 +27,7 @@ type erasure struct {
 	ApprovedBy []string `json:"approvedBy"`
 	Needed     int      `json:"needed"`
 	Expires    string   `json:"expires"`
+	Withdrawn  string   `json:"withdrawnBy"`
 	Remains    string   `json:"remains"`
 	Receipt    *receipt `json:"receipt"`
 }
@@ -41,6 +42,7 @@ func (e erasure) draw(t *table) {
 	}
 	t.field(textApprovedBy, fmt.Sprintf("%d/%d %s", len(e.ApprovedBy), e.Needed, strings.Join(e.ApprovedBy, " ")))
 	t.field(textExpires, e.Expires)
+	t.field(textWithdrawnBy, e.Withdrawn)
 	e.Receipt.draw(t)
 	if e.Remains != "" {
 		t.line("")
@@ -62,6 +64,13 @@ func (a *app) subjectApprove() *cobra.Command {
 	return a.verb("approve ID", textSubjectApprove, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
 		path := subjectsPath + "/erasures/" + url.PathEscape(args[0]) + "/approval"
 		return show(ctx, a, http.MethodPost, path, nil, nil, func(t *table, v erasure) { v.draw(t) })
+	})
+}
+
+func (a *app) subjectWithdraw() *cobra.Command {
+	return a.verb("withdraw ID", textSubjectWithdraw, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
+		path := subjectsPath + "/erasures/" + url.PathEscape(args[0])
+		return show(ctx, a, http.MethodDelete, path, nil, nil, func(t *table, v erasure) { v.draw(t) })
 	})
 }
 

@@ -80,6 +80,7 @@ var arguments = map[string]string{
 	"subject list":             "",
 	"subject policy":           "",
 	"subject show":             "x",
+	"subject withdraw":         "x",
 	"room act":                 "x put y --position 1,2,3",
 	"room create":              "x --name y",
 	"room history":             "x",

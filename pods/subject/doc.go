@@ -14,6 +14,8 @@
 // identities with the same key count as one, and all only while they stand when the
 // last one approves.
 //
+// Who asked, and any operator, can withdraw a request while it waits.
+//
 // Raising the number holds at once. Lowering it is a request of its own, which
 // needs as many approvals as are in force.
 //
@@ -38,18 +40,19 @@
 //
 //	erasure, SUBJECT      [Erasure]
 //	erasure-request, ID   [Request] that waits, expires after [RequestLife]
-//	erasure-done, ID      [Request] that was carried out, expires likewise
+//	erasure-done, ID      [Request] that was carried out or withdrawn, expires likewise
 //	erasure-policy        [Policy]
 //
 // # What the ledger knows
 //
-// subject.erase and subject.policy, with the outcome ok or pending, and
-// subject.approve. A reason is kept with its request, for a day; the ledger has
-// its SHA-256.
+// subject.erase and subject.policy, with the outcome ok or pending,
+// subject.approve and subject.withdraw. A reason is kept with its request, for a
+// day; the ledger has its SHA-256.
 //
 // # Errors
 //
-// Forbidden with code not_own for somebody else's erasure; Conflict with code
-// pending when a request for the same subject waits; Limited with code too_many
-// when [MaxPending] wait; NotFound for a request that is not there any more.
+// Forbidden with code not_own for somebody else's erasure or request; Conflict with
+// code pending when a request for the same subject waits, withdrawn for an approval
+// and done for a withdrawal that comes too late; Limited with code too_many when
+// [MaxPending] wait; NotFound for a request that is not there any more.
 package subject

@@ -16,20 +16,22 @@ import (
 type outcome struct {
 	ID         uuid.UUID      `json:"id"`
 	Kind       string         `json:"kind"`
-	State      string         `json:"state"` // "done" or "pending"
+	State      string         `json:"state"` // "done", "pending" or "withdrawn"
 	Subject    string         `json:"subject,omitempty"`
 	Generation uint64         `json:"generation,omitempty"` // that began
 	Approvals  *int           `json:"approvals,omitempty"`  // of a policy: what shall hold
 	ApprovedBy []string       `json:"approvedBy"`
 	Needed     int            `json:"needed"`
 	Expires    string         `json:"expires,omitempty"` // while it is pending
+	Withdrawn  string         `json:"withdrawnBy,omitempty"`
 	Remains    string         `json:"remains,omitempty"` // what an erasure leaves
 	Receipt    *store.Receipt `json:"receipt,omitempty"` // absent when nothing was written
 }
 
 const (
-	stateDone    = "done"
-	statePending = "pending"
+	stateDone      = "done"
+	statePending   = "pending"
+	stateWithdrawn = "withdrawn"
 )
 
 // remains says what an erasure does not remove.
@@ -171,6 +173,8 @@ func (p *Pod) approve(_ context.Context, c *pods.Call) (*pods.Result, error) {
 		return nil, err
 	case version == 0:
 		return nil, errNoRequest()
+	case r.Withdrawn != "":
+		return nil, tap.E("subject.request", tap.Conflict, "%s withdrew this request", r.Withdrawn).WithCode("withdrawn")
 	case r.Done || r.approvedBy(c.Actor()):
 		return p.standing(c, &r) // nobody counts twice
 	}
@@ -192,6 +196,37 @@ func (p *Pod) approve(_ context.Context, c *pods.Call) (*pods.Result, error) {
 		return p.finish(c, &r, policy, append(ops, unchanged...), names(counting), evidence)
 	}
 	return p.answer(c, &r, policy, append(ops, keep(c.Tenant, &r)...), evidence)
+}
+
+// withdraw ends a request that waits, for who asked or for an operator.
+func (p *Pod) withdraw(_ context.Context, c *pods.Call) (*pods.Result, error) {
+	id, err := uuid.Parse(c.Params["id"])
+	if err != nil {
+		return nil, errNoRequest()
+	}
+	r, version, err := find(c.View, c.Tenant, id.String())
+	switch {
+	case err != nil:
+		return nil, err
+	case version == 0:
+		return nil, errNoRequest()
+	case r.By != c.Actor() && !c.Principal.Has(tap.Operator):
+		return nil, tap.E("subject.request", tap.Forbidden, "only who asked and operators withdraw a request").WithCode("not_own")
+	case r.Withdrawn != "":
+		return p.standing(c, &r)
+	case r.Done:
+		return nil, tap.E("subject.request", tap.Conflict, "this request was carried out").WithCode("done")
+	}
+	policy, _, err := policyOf(c.View, c.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	r.Done, r.Reason, r.Withdrawn = true, "", c.Actor()
+	ops := append([]store.Op{store.Check(requestKey(c.Tenant, id.String()), version)}, keep(c.Tenant, &r)...)
+	return p.answer(c, &r, policy, ops, []store.Evidence{{
+		Actor: c.Actor(), Action: "subject.withdraw", Outcome: "ok",
+		Payload: encode(map[string]any{"id": r.ID, "kind": r.Kind, "subject": r.Subject, "approvals": r.Approvals, "requestedBy": r.By}),
+	}})
 }
 
 func errNoRequest() error {
@@ -265,7 +300,9 @@ func (p *Pod) answer(c *pods.Call, r *Request, policy Policy, ops []store.Op, ev
 	result := &pods.Result{Status: http.StatusAccepted, Body: o, Ops: ops, Evidence: evidence}
 	if r.Done {
 		o.State, o.Expires, result.Status = stateDone, "", http.StatusOK
-		if r.Kind == kindErasure {
+		if o.Withdrawn = r.Withdrawn; r.Withdrawn != "" {
+			o.State = stateWithdrawn
+		} else if r.Kind == kindErasure {
 			o.Remains = remains.In(c.Lang)
 		}
 	}

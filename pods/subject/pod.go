@@ -63,6 +63,10 @@ func (p *Pod) Manifest() pods.Manifest {
 				Summary: "Approve an erasure, or a change of the policy, that waits.",
 				Roles:   deciders, Reply: outcomeSchema, Run: p.approve,
 			}, {
+				Method: http.MethodDelete, Pattern: "/v1/subjects/erasures/{id}",
+				Summary: "Withdraw a request that waits: who asked, or an operator.",
+				Roles:   []tap.Role{tap.Operator, tap.Guardian, tap.Citizen}, Reply: outcomeSchema, Run: p.withdraw,
+			}, {
 				Method: http.MethodGet, Pattern: "/v1/subjects/policy",
 				Summary: "How many identities an erasure needs.",
 				Roles:   readers, Reply: policySchema, Run: p.policy,

@@ -107,7 +107,7 @@ func (o *office) said() (all []string) {
 
 func TestConform(t *testing.T) {
 	o := newOffice(t)
-	change := uuid.UUID{7}
+	change, withdrawn := uuid.UUID{7}, uuid.UUID{9}
 	podtest.Conform(t, o.state, o.pod, []podtest.Request{
 		{As: boss, Method: "POST", Target: "/v1/subjects/ana/erasure", Body: map[string]any{"reason": "asked by letter"}},
 		{As: ana, Method: "GET", Target: "/v1/subjects/ana/erasure"},
@@ -117,6 +117,9 @@ func TestConform(t *testing.T) {
 		{As: eva, Method: "POST", Target: "/v1/subjects/eva/erasure", Body: map[string]any{"reason": "I leave"}, Lang: tap.Spanish},
 		{As: audit, Method: "GET", Target: "/v1/subjects/erasures?limit=1"},
 		{As: carla, Method: "POST", Target: "/v1/subjects/erasures/" + change.String() + "/approval"},
+		{As: boss, ID: uuid.UUID{8}, Method: "PUT", Target: "/v1/subjects/policy", Body: map[string]any{"approvals": 3}},
+		{As: boss, ID: withdrawn, Method: "PUT", Target: "/v1/subjects/policy", Body: map[string]any{"approvals": 1}},
+		{As: boss, Method: "DELETE", Target: "/v1/subjects/erasures/" + withdrawn.String()},
 	})
 }
 

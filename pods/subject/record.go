@@ -57,7 +57,7 @@ const (
 	kindPolicy  = "policy"
 )
 
-// Request is an erasure, or a change of the policy, that waits or was done.
+// Request is an erasure, or a change of the policy, that waits, was done or was withdrawn.
 type Request struct {
 	ID        uuid.UUID  `json:"id"`
 	Kind      string     `json:"kind"`
@@ -69,8 +69,9 @@ type Request struct {
 	At        int64      `json:"at"`
 	Expires   int64      `json:"expires"`
 	Approvers []approver `json:"approvers"`
-	Done      bool       `json:"done,omitempty"`
-	Result    uint64     `json:"result,omitempty"` // the generation that began
+	Done      bool       `json:"done,omitempty"`      // it waits no more
+	Withdrawn string     `json:"withdrawn,omitempty"` // by whom
+	Result    uint64     `json:"result,omitempty"`    // the generation that began
 }
 
 // approver is somebody who approved, as the gate knew them.

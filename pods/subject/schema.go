@@ -15,10 +15,10 @@ var setPolicySchema = pods.MustSchema(`{
 var outcomeSchema = pods.MustSchema(`{
 	"type": "object", "additionalProperties": false, "required": ["id", "kind", "state", "approvedBy", "needed"],
 	"properties": {
-		"id": {"type": "string", "format": "uuid"}, "kind": {"enum": ["erasure", "policy"]}, "state": {"enum": ["done", "pending"]},
+		"id": {"type": "string", "format": "uuid"}, "kind": {"enum": ["erasure", "policy"]}, "state": {"enum": ["done", "pending", "withdrawn"]},
 		"subject": {"type": "string"}, "generation": {"type": "integer"}, "approvals": {"type": "integer"},
 		"approvedBy": {"type": "array", "items": {"type": "string"}}, "needed": {"type": "integer"},
-		"expires": {"type": "string"}, "remains": {"type": "string"}, "receipt": ` + receiptShape + `}}`)
+		"expires": {"type": "string"}, "withdrawnBy": {"type": "string"}, "remains": {"type": "string"}, "receipt": ` + receiptShape + `}}`)
 
 var shownSchema = pods.MustSchema(`{
 	"type": "object", "additionalProperties": false, "required": ["subject", "generation"],
