@@ -97,7 +97,7 @@ type Config struct {
 	// as many may gather on the ground level. 0 means 16.
 	M int
 	// EfConstruction is how many candidates are weighed for those links, M..1024.
-	// 0 means 200.
+	// 0 means 200. Unlinked makes no graph.
 	EfConstruction int
 	// Seed decides, with an id, the level of its node. Keep it secret: who knows
 	// it can choose ids that all get the same level.
@@ -118,6 +118,10 @@ type Config struct {
 	// directory, so that the kernel may evict them from memory.
 	RowsDir string
 }
+
+// Unlinked, as Config.EfConstruction, is for an index that stands in for another
+// while that is made: adding a vector costs a hundredth, searches compare all.
+const Unlinked = -1
 
 const (
 	defaultM    = 16
@@ -153,7 +157,7 @@ func (c Config) complete() (Config, error) {
 		return bad("1-bit codes know directions only: they need the cosine metric")
 	case c.M < minM || c.M > maxM:
 		return bad("M %d is not in %d..%d", c.M, minM, maxM)
-	case c.EfConstruction < c.M || c.EfConstruction > maxBuildEf:
+	case c.EfConstruction != Unlinked && (c.EfConstruction < c.M || c.EfConstruction > maxBuildEf):
 		return bad("EfConstruction %d is not in %d..%d", c.EfConstruction, c.M, maxBuildEf)
 	case c.Range != 0 && !(c.Range >= smallestRange && c.Range <= MaxComponent):
 		return bad("range %v is not in %v..%v", c.Range, float32(smallestRange), float32(MaxComponent))

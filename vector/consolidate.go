@@ -87,6 +87,9 @@ func (x *Index) isNode(v *view, row uint32) bool {
 
 // unlink takes rows out of chains and lists of neighbours.
 func (x *Index) unlink(gone []bool) {
+	if x.cfg.EfConstruction == Unlinked {
+		return
+	}
 	v := x.view()
 	x.entry, x.top = 0, -1
 	var nodes []uint32

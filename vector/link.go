@@ -20,6 +20,9 @@ const linkStep = 256
 
 // link makes stored and coded rows part of the graph.
 func (x *Index) link(rows []uint32) {
+	if x.cfg.EfConstruction == Unlinked {
+		return
+	}
 	for step := range slices.Chunk(rows, linkStep) {
 		x.linkBatch(step)
 	}
