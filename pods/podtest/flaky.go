@@ -2,6 +2,7 @@ package podtest
 
 import (
 	"errors"
+	"testing"
 
 	"tamv.internal/tamv/store"
 	"tamv.internal/tamv/tap"
@@ -10,12 +11,27 @@ import (
 // ErrUnreadable is the cause of a [Flaky] view's failures.
 var ErrUnreadable = errors.New("podtest: the view fails on purpose")
 
-// Flaky is a view whose reads fail once Good of them have succeeded. A pod's
-// test walks Good up from zero until the call succeeds: then every read's failure
-// has been seen.
+// Flaky is a view whose reads fail once Good of them have succeeded.
 type Flaky struct {
 	store.View
 	Good int
+}
+
+// FailEveryRead calls run with views that fail at its first read, at its second,
+// and so on until it succeeds: the failure of every read must be its error.
+func FailEveryRead(t testing.TB, name string, view store.View, run func(store.View) error) {
+	t.Helper()
+	for good := 0; ; good++ {
+		switch err := run(&Flaky{View: view, Good: good}); {
+		case err == nil && good == 0:
+			t.Errorf("%s reads nothing", name)
+			return
+		case err == nil:
+			return
+		case !errors.Is(err, ErrUnreadable):
+			t.Fatalf("%s after %d reads: %v", name, good, err)
+		}
+	}
 }
 
 func (f *Flaky) fail() error {

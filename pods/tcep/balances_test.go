@@ -121,19 +121,7 @@ func TestReadFailuresSurface(t *testing.T) {
 			return err
 		},
 	} {
-		good := 0
-		for ; ; good++ {
-			err := run(&podtest.Flaky{View: state, Good: good})
-			if err == nil {
-				break
-			}
-			if !errors.Is(err, podtest.ErrUnreadable) {
-				t.Fatalf("%s after %d reads: %v", name, good, err)
-			}
-		}
-		if good == 0 {
-			t.Errorf("%s reads nothing", name)
-		}
+		podtest.FailEveryRead(t, name, state, run)
 	}
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
