@@ -22,6 +22,17 @@ func (t Text) In(l Lang) string {
 	return t.EN
 }
 
+// LocaleLang is the language of the person at a terminal: that of the environment's
+// locale, by POSIX precedence.
+func LocaleLang(getenv func(name string) string) Lang {
+	for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
+		if v := getenv(name); v != "" {
+			return ParseLang(v)
+		}
+	}
+	return English
+}
+
 // ParseLang picks a language from an Accept-Language header or a POSIX locale
 // ("es-MX,es;q=0.9", "es_ES.UTF-8"). The first language that we have wins;
 // anything else is English.

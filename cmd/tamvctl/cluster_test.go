@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"testing"
 	"time"
 
@@ -120,18 +119,7 @@ func TestClusterScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"tamvctl": func(ts *testscript.TestScript, neg bool, args []string) {
-				if code := script(ts, "", args); (code != 0) != neg {
-					ts.Fatalf("exit code %d", code)
-				}
-			},
-			"exits": func(ts *testscript.TestScript, _ bool, args []string) {
-				want, err := strconv.Atoi(args[0])
-				ts.Check(err)
-				if code := script(ts, "", args[1:]); code != want {
-					ts.Fatalf("exit code %d, want %d", code, want)
-				}
-			},
+			"tamvctl": must, "exits": exits,
 			"take": take,
 		},
 	})

@@ -126,18 +126,7 @@ func scripts(t *testing.T, folder string) {
 			return writePixel(filepath.Join(e.WorkDir, "pixel.png"))
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"tamvctl": func(ts *testscript.TestScript, neg bool, args []string) {
-				if code := script(ts, "", args); (code != 0) != neg {
-					ts.Fatalf("exit code %d", code)
-				}
-			},
-			"exits": func(ts *testscript.TestScript, _ bool, args []string) {
-				want, err := strconv.Atoi(args[0])
-				ts.Check(err)
-				if code := script(ts, "", args[1:]); code != want {
-					ts.Fatalf("exit code %d, want %d", code, want)
-				}
-			},
+			"tamvctl": must, "exits": exits,
 			"feed": func(ts *testscript.TestScript, neg bool, args []string) {
 				if code := script(ts, ts.ReadFile(args[0]), args[1:]); (code != 0) != neg {
 					ts.Fatalf("exit code %d", code)
@@ -170,6 +159,22 @@ func writePixel(file string) error {
 		return err
 	}
 	return os.WriteFile(file, b.Bytes(), 0o600)
+}
+
+// must runs a command line that must succeed, or must fail.
+func must(ts *testscript.TestScript, neg bool, args []string) {
+	if code := script(ts, "", args); (code != 0) != neg {
+		ts.Fatalf("exit code %d", code)
+	}
+}
+
+// exits runs a command line that must end with an exit code.
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	if code := script(ts, "", args[1:]); code != want {
+		ts.Fatalf("exit code %d, want %d", code, want)
+	}
 }
 
 // script runs one command line of a script in this process.

@@ -82,12 +82,7 @@ func language(args []string, getenv func(string) string) tap.Lang {
 			return tap.ParseLang(value)
 		}
 	}
-	for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
-		if v := getenv(name); v != "" {
-			return tap.ParseLang(v)
-		}
-	}
-	return tap.English
+	return tap.LocaleLang(getenv)
 }
 
 // root is the whole tree of verbs.

@@ -23,7 +23,7 @@ type app struct {
 
 // run executes one command line and returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{locale(), stdin, stdout, stderr}
+	a := &app{tap.LocaleLang(os.Getenv), stdin, stdout, stderr}
 	root := &cobra.Command{
 		Use: "tamvd", Short: shortTexts.In(a.lang),
 		SilenceUsage: true, SilenceErrors: true,
@@ -48,16 +48,6 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprintf(stderr, "tamvd: %v\n%s\n", err, e.Kind.Traits().Hint.In(a.lang))
 	}
 	return e.Kind.Traits().ExitCode
-}
-
-// locale is the language of the person at the terminal, by POSIX precedence.
-func locale() tap.Lang {
-	for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
-		if v := os.Getenv(name); v != "" {
-			return tap.ParseLang(v)
-		}
-	}
-	return tap.English
 }
 
 // node is the settings of a node as its flags give them.
