@@ -219,30 +219,33 @@ func advertised(listen string) string {
 }
 
 // settle finds out which node of which site this is and where it is reached,
-// and makes the folder when there is none.
+// and makes the folder when there is none. bound is where it listens now.
 func settle(cfg Config, bound string) (cluster.Settings, error) {
 	settings, err := cluster.ReadSettings(cfg.Data)
 	switch {
 	case err == nil:
+		return resettle(cfg, settings, bound)
 	case !tap.IsKind(err, tap.NotFound):
 		return settings, err
 	case cfg.Existing:
 		return settings, tap.Wrap("appliance.run", tap.NotFound, err,
 			"the folder %s belongs to no node: tamvd init founds a site there, tamvd join makes it a member of one", cfg.Data)
-	default:
-		if cfg.Advertise != "" {
-			bound = cfg.Advertise
-		}
-		settings, _, err := found(cfg, bound)
-		if err != nil {
-			return settings, err
-		}
-		return settings, settings.Write(cfg.Data)
 	}
-	if cfg.Node != "" && cfg.Node != settings.Node || cfg.Site != "" && cfg.Site != settings.Site {
-		return settings, tap.E("appliance.run", tap.Conflict, "the folder %s is node %s of site %s", cfg.Data, settings.Node, settings.Site)
+	if cfg.Advertise != "" {
+		bound = cfg.Advertise
 	}
-	was := settings
+	if settings, _, err = found(cfg, bound); err != nil {
+		return settings, err
+	}
+	return settings, settings.Write(cfg.Data)
+}
+
+// resettle takes over where a node listens and is reached now, if that changed.
+func resettle(cfg Config, was cluster.Settings, bound string) (cluster.Settings, error) {
+	if cfg.Node != "" && cfg.Node != was.Node || cfg.Site != "" && cfg.Site != was.Site {
+		return was, tap.E("appliance.run", tap.Conflict, "the folder %s is node %s of site %s", cfg.Data, was.Node, was.Site)
+	}
+	settings := was
 	// Listening where it did, a node is reached where it was, unless the port is
 	// another at every start.
 	if _, port, err := net.SplitHostPort(cfg.Listen); cfg.Listen != "" && (cfg.Listen != was.Listen || err == nil && port == "0") {
@@ -251,8 +254,8 @@ func settle(cfg Config, bound string) (cluster.Settings, error) {
 	if cfg.Advertise != "" {
 		settings.Advertise = cfg.Advertise
 	}
-	if settings != was {
-		err = settings.Write(cfg.Data)
+	if settings == was {
+		return settings, nil
 	}
-	return settings, err
+	return settings, settings.Write(cfg.Data)
 }

@@ -157,31 +157,46 @@ func compare(ctx context.Context, s clusterSettings) (clusterReport, error) {
 	r := clusterReport{CPUs: runtime.NumCPU(), Skipped: absent}
 	for round := range s.rounds {
 		for _, nodes := range s.sizes {
-			rivals := slices.DeleteFunc(slices.Clone(here), func(l listing) bool { return !slices.Contains(l.Nodes, nodes) })
-			for _, rival := range append([]listing{{Name: ours}}, rivals...) {
-				if rival.Name != ours {
-					run, err := s.peer(ctx, rival.Name, nodes)
-					if ctx.Err() != nil {
-						return r, tap.AsError(ctx.Err())
-					}
-					if err != nil {
-						r.Skipped = append(r.Skipped, skipped{fmt.Sprintf("%s, %d nodes, round %d", rival.Name, nodes, round+1), err.Error()})
-						continue
-					}
-					run.Round = round
-					r.Runs = append(r.Runs, run)
-				}
-				run, err := s.appliance(ctx, nodes)
-				if err != nil {
-					return r, err
-				}
-				run.Round = round
-				r.Runs = append(r.Runs, run)
+			if err := s.round(ctx, &r, here, round, nodes); err != nil {
+				return r, err
 			}
 		}
 	}
 	r.Rows = rows(r.Runs)
 	return r, nil
+}
+
+// round measures ours, and every rival of that size with ours again behind it. A
+// rival that fails is skipped.
+func (s clusterSettings) round(ctx context.Context, r *clusterReport, here []listing, round, nodes int) error {
+	add := func(run loadRun) {
+		run.Round = round
+		r.Runs = append(r.Runs, run)
+	}
+	run, err := s.appliance(ctx, nodes)
+	if err != nil {
+		return err
+	}
+	add(run)
+	for _, rival := range here {
+		if !slices.Contains(rival.Nodes, nodes) {
+			continue
+		}
+		theirs, err := s.peer(ctx, rival.Name, nodes)
+		if ctx.Err() != nil {
+			return tap.AsError(ctx.Err())
+		}
+		if err != nil {
+			r.Skipped = append(r.Skipped, skipped{fmt.Sprintf("%s, %d nodes, round %d", rival.Name, nodes, round+1), err.Error()})
+			continue
+		}
+		add(theirs)
+		if run, err = s.appliance(ctx, nodes); err != nil {
+			return err
+		}
+		add(run)
+	}
+	return nil
 }
 
 func (s clusterSettings) peer(ctx context.Context, name string, nodes int) (loadRun, error) {
