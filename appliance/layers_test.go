@@ -48,10 +48,11 @@ var layers = map[string]string{
 	"faults":          "tap tap/client store/bookpi appliance/disk",
 	"docs/manual":     "",
 	".ci/coverage":    "",
-	"cmd/tamvd":       "appliance tap tap/client",
-	"cmd/tamvctl":     "tap tap/client store/bookpi docs/manual cmd/tamvctl/*",
+	"cmd/cli":         "tap",
+	"cmd/tamvd":       "appliance tap tap/client cmd/cli",
+	"cmd/tamvctl":     "tap tap/client store/bookpi docs/manual cmd/cli cmd/tamvctl/*",
 	"cmd/tamvctl/*":   "tap tap/client store/bookpi docs/manual cmd/tamvctl/durable",
-	"cmd/tamvbench":   "tap tap/client store/bookpi model model/* vector vector/* cmd/tamvbench/*",
+	"cmd/tamvbench":   "tap tap/client store/bookpi model model/* vector vector/* cmd/cli cmd/tamvbench/*",
 	"cmd/tamvbench/*": "tap tap/client store/bookpi model model/* vector vector/* cmd/tamvbench/load",
 }
 
