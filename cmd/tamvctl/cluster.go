@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -138,13 +139,23 @@ func (a *app) clusterInvite() *cobra.Command {
 			v.Receipt.draw(t)
 			t.line("")
 			t.line(textClusterNext.In(t.lang))
-			t.line("tamvd join " + v.Token)
+			t.line("  " + strings.TrimSpace("tamvd join - "+joinFlags(v.Node)))
+			t.line(textClusterPaste.In(t.lang))
+			t.line("  " + v.Token)
 		})
 	})
 	c.Flags().DurationVar(&expires, "expires", time.Hour, textFlagExpires.In(a.lang))
 	c.Flags().BoolVar(&observer, "observer", false, textFlagObserver.In(a.lang))
 	c.Flags().StringVar(&node, "node", "", textFlagNode.In(a.lang))
 	return c
+}
+
+// joinFlags names the node that an invitation is for.
+func joinFlags(node string) string {
+	if node == "" {
+		return ""
+	}
+	return "--node " + node
 }
 
 func (a *app) clusterInvitations() *cobra.Command {

@@ -37,5 +37,6 @@ var (
 	textClusterUsedBy    = tap.Text{EN: "used by", ES: "usada por"}
 	textClusterVoters    = tap.Text{EN: "voters", ES: "votantes"}
 
-	textClusterNext = tap.Text{EN: "On the machine that shall join, within that time:", ES: "En la máquina que se unirá, dentro de ese plazo:"}
+	textClusterNext  = tap.Text{EN: "On the machine that shall join, within that time (--data, --listen as needed):", ES: "En la máquina que se unirá, dentro de ese plazo (con --data y --listen según haga falta):"}
+	textClusterPaste = tap.Text{EN: "and give it this, which is a secret, on its standard input:", ES: "y dele esto, que es secreto, por la entrada estándar:"}
 )

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tamv.internal/tamv/cmd/cli"
 	"tamv.internal/tamv/tap"
 	"tamv.internal/tamv/tap/client"
 )
@@ -31,7 +32,7 @@ func (a *app) load() (*client.Context, error) {
 	}
 	var err error
 	a.as, err = client.Load(a.path(file))
-	return a.as, err
+	return a.as, coded(err, codeContext)
 }
 
 // config is who the context speaks for.
@@ -42,7 +43,7 @@ func (a *app) config() (client.Config, error) {
 	}
 	config, err := c.Config()
 	config.Lang = a.lang
-	return config, err
+	return config, coded(err, codeContext)
 }
 
 // client connects as the context says, once.
@@ -55,7 +56,7 @@ func (a *app) client() (*client.Client, error) {
 		return nil, err
 	}
 	a.open, err = client.New(config)
-	return a.open, err
+	return a.open, coded(err, codeContext)
 }
 
 // request sends one signed request, within the time that the command line
@@ -72,7 +73,7 @@ func (a *app) request(ctx context.Context, method, path string, query url.Values
 func (a *app) requestAs(ctx context.Context, c *client.Client, method, path string, query url.Values, body any) (*client.Reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
-	if method == http.MethodGet && a.consistency != "" {
+	if method == http.MethodGet && a.consistency != "" && !alwaysOwn(path) {
 		query = maps.Clone(query)
 		if query == nil {
 			query = url.Values{}
@@ -81,6 +82,17 @@ func (a *app) requestAs(ctx context.Context, c *client.Client, method, path stri
 	}
 	reply, err := c.Do(ctx, method, path, query, body)
 	return reply, named(reply, err)
+}
+
+// alwaysOwn says whether a path is answered with what the asked node knows,
+// whatever --consistency says: about the node itself, and what is public.
+func alwaysOwn(path string) bool {
+	switch path {
+	case "/v1/cluster", "/v1/status", "/ready", "/health", "/metrics", "/openapi.json",
+		"/v1/evidence/checkpoint", "/v1/evidence/consistency", "/v1/evidence/key":
+		return true
+	}
+	return strings.HasPrefix(path, "/log/")
 }
 
 // send is request for one with headers, or an id, of its own.
@@ -158,15 +170,16 @@ func (a *app) readFile(name string) ([]byte, error) {
 
 // fileError gives an error about a file its kind.
 func fileError(err error) error {
+	kind := tap.Invalid
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return tap.E("tamvctl.file", tap.NotFound, "%v", err).WithCode("file")
+		kind = tap.NotFound
 	case errors.Is(err, os.ErrExist):
-		return tap.E("tamvctl.file", tap.Conflict, "%v", err).WithCode("file")
+		kind = tap.Conflict
 	case errors.Is(err, os.ErrPermission):
-		return tap.E("tamvctl.file", tap.Forbidden, "%v", err).WithCode("file")
+		kind = tap.Forbidden
 	}
-	return tap.E("tamvctl.file", tap.Invalid, "%v", err).WithCode("file")
+	return tap.E("tamvctl.file", kind, "%s", cli.Plain(err)).WithCode(codeFile)
 }
 
 // paging is the flags of a list.

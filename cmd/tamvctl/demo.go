@@ -111,6 +111,9 @@ func (a *app) demonstrate(ctx context.Context, nodes int) error {
 	var first error
 	failed := 0
 	for i, s := range d.steps() {
+		if ctx.Err() != nil {
+			break // the rest would only repeat it
+		}
 		if err := d.perform(ctx, i, s); err != nil {
 			failed++
 			if first == nil {
@@ -118,13 +121,19 @@ func (a *app) demonstrate(ctx context.Context, nodes int) error {
 			}
 		}
 	}
-	d.report.Identities, d.report.OK = len(d.people), failed == 0
+	if first == nil {
+		first = ctx.Err()
+	}
+	d.report.Identities, d.report.OK = len(d.people), first == nil
 	if err := d.retire(ctx); err != nil && first == nil {
 		d.report.OK, first = false, err
 	}
 	d.report.TookMs = millis(time.Since(began))
 	if err := d.conclude(); err != nil {
 		return err
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	if first != nil {
 		return tap.E("tamvctl.demo", tap.KindOf(first), textDemoFailed.In(a.lang), failed, len(d.steps())).WithCode("demo_failed")

@@ -6,15 +6,18 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
+	"tamv.internal/tamv/cmd/cli"
 	"tamv.internal/tamv/tap"
 	"tamv.internal/tamv/tap/client"
 )
 
 // Codes of errors that tamvctl makes itself.
 const (
-	codeUsage     = "usage"           // Invalid: the command line is wrong
+	codeContext   = "context"         // any kind: the context file, or one that it names, cannot be used
+	codeFile      = "file"            // any kind: a file cannot be used
 	codeNoContext = "no_context"      // Invalid: nobody said which appliance
 	codeInput     = "input"           // Invalid: a value or a file has the wrong form
 	codeBroken    = "broken_evidence" // Unauthenticated: evidence does not verify
@@ -22,8 +25,15 @@ const (
 )
 
 // usage is a mistake in the command line.
-func usage(format string, args ...any) *tap.Error {
-	return tap.E("tamvctl", tap.Invalid, format, args...).WithCode(codeUsage)
+func usage(format string, args ...any) *tap.Error { return cli.Usage(format, args...) }
+
+// coded gives an error that has no code of its own this one.
+func coded(err error, code string) error {
+	var e *tap.Error
+	if errors.As(err, &e) && e.Code == "" {
+		e.Code = code
+	}
+	return err
 }
 
 // badInput is a value or a file that does not have its form.
@@ -42,7 +52,9 @@ func (e *replyError) Unwrap() error { return e.err }
 
 // hints are better than a kind's own where a code says more.
 var hints = map[string]tap.Text{
-	codeUsage:              textHintUsage,
+	codeFile:               textHintFile,
+	codeContext:            textHintContext,
+	"unsigned":             textHintUnsigned,
 	codeNoContext:          textHintNoContext,
 	codeInput:              textHintInput,
 	codeBroken:             textHintBroken,
@@ -75,19 +87,29 @@ func (a *app) fail(err error) int {
 	e := explained(err)
 	body := e.Body("", time.Now(), a.lang)
 	body.Error.Message = message(e)
-	if hint, ok := hints[e.StableCode()]; ok {
-		body.Error.Hint = hint.In(a.lang)
-	}
 	var reply *replyError
-	if errors.As(err, &reply) {
+	answered := errors.As(err, &reply)
+	if answered {
 		body.Error.RequestID = reply.requestID
 	}
+	body.Error.Hint = hint(e, answered).In(a.lang)
 	if a.output == asTable {
 		a.failTable(&body.Error)
 	} else if raw, err := json.Marshal(body); err == nil {
 		_ = a.encode(a.errOut, raw) // there is nowhere left to report to
 	}
-	return e.Kind.Traits().ExitCode
+	return cli.ExitCode(e)
+}
+
+// hint is what to do next; answered says that the error is the appliance's.
+func hint(e *tap.Error, answered bool) tap.Text {
+	if e.Kind == tap.Timeout && !answered {
+		return textHintNoAnswer
+	}
+	if text, ok := hints[e.StableCode()]; ok {
+		return text
+	}
+	return cli.Hint(e)
 }
 
 // explained is the error with its kind; what has none is cobra's complaint about
@@ -102,12 +124,7 @@ func explained(err error) *tap.Error {
 
 // message is what a person is told: of an error made on this side, its cause
 // too.
-func message(e *tap.Error) string {
-	if e.Err == nil {
-		return e.Message
-	}
-	return e.Message + ": " + e.Err.Error()
-}
+func message(e *tap.Error) string { return cli.Plain(e) }
 
 // failTable prints an error for a person: message, facts, what to do next.
 func (a *app) failTable(f *tap.ErrorFields) {
@@ -124,6 +141,28 @@ func (a *app) failTable(f *tap.ErrorFields) {
 			t.row(name, fmt.Sprint(v))
 		}
 	}
+	for _, v := range violations(f.Details) {
+		t.row(v.place, v.message)
+	}
 	_ = t.flush()
 	fmt.Fprintf(a.errOut, "%s: %s\n", textHint.In(a.lang), f.Hint)
+}
+
+// violation is one place where a request does not have the form of its route.
+type violation struct{ place, message string }
+
+// violations are those that the details of an error list.
+func violations(details map[string]any) []violation {
+	list, _ := details["violations"].([]any)
+	var all []violation
+	for _, one := range list {
+		fields, _ := one.(map[string]any)
+		place, _ := fields["path"].(string)
+		text, _ := fields["message"].(string)
+		if place = strings.Trim(place, "/"); place == "" {
+			place = "body"
+		}
+		all = append(all, violation{place, text})
+	}
+	return all
 }

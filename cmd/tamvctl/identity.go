@@ -4,9 +4,13 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/base64"
+	"errors"
+	"io/fs"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -76,25 +80,32 @@ func (a *app) identityCreate() *cobra.Command {
 }
 
 // enrol enrols a public key, or that of a key file, which it makes if it is not
-// there. A file that is there is used as it is: the first attempt may have ended
-// without an answer.
+// there and takes away again when the appliance refuses it. A file that is there is
+// used as it is: the first attempt may have ended without an answer.
 func (a *app) enrol(ctx context.Context, name string, e enrolment) error {
 	if _, err := a.client(); err != nil { // before a key is made
 		return err
 	}
-	publicKey := e.publicKey
+	if err := a.placeForContext(e.saveContext); err != nil { // before anybody is enrolled
+		return err
+	}
+	publicKey, fresh := e.publicKey, false
 	if e.keyFile != "" {
 		key, err := client.ReadKeyFile(a.path(e.keyFile))
-		if tap.IsKind(err, tap.NotFound) {
+		if fresh = tap.IsKind(err, tap.NotFound); fresh {
 			key, err = client.GenerateKeyFile(a.path(e.keyFile))
 		}
 		if err != nil {
-			return err
+			return coded(err, codeFile)
 		}
 		publicKey = encodePublic(key)
 	}
 	reply, err := a.request(ctx, "POST", "/v1/identities", nil,
 		map[string]any{"name": name, "publicKey": publicKey, "roles": e.roles})
+	var refused *replyError
+	if fresh && errors.As(err, &refused) && !refused.err.Kind.Traits().Retryable && refused.err.Kind != tap.Internal {
+		_ = os.Remove(a.path(e.keyFile)) // nobody has heard of it; what is left would do no harm
+	}
 	if err != nil {
 		return err
 	}
@@ -112,6 +123,21 @@ func (a *app) enrol(ctx context.Context, name string, e enrolment) error {
 		t.field(textKeyFile, e.keyFile)
 		t.field(textContextFile, e.saveContext)
 	})
+}
+
+// placeForContext refuses a name for a context file that cannot be written there.
+func (a *app) placeForContext(name string) error {
+	if name == "" {
+		return nil
+	}
+	if info, err := os.Stat(a.path(name)); err == nil && info.IsDir() {
+		return fileError(&fs.PathError{Op: "write", Path: name, Err: syscall.EISDIR})
+	}
+	probe, err := os.CreateTemp(filepath.Dir(a.path(name)), ".context-*")
+	if err != nil {
+		return fileError(&fs.PathError{Op: "write", Path: name, Err: errors.Unwrap(err)})
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
 }
 
 func encodePublic(key ed25519.PrivateKey) string {

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -175,6 +176,9 @@ func (a *app) intentData(w wish, args []string) (any, error) {
 		if w.inputType != "multimodal" { // what it is declared to be; the kernel looks for itself
 			kind = w.inputType
 		}
+		if kind == "text" && !utf8.Valid(raw) && http.DetectContentType(raw) == unknownMedia {
+			return nil, badInput("%s is no text in UTF-8, nor an image or a sound", file)
+		}
 		if _, twice := pieces[kind]; twice {
 			return nil, usage("--file %s is a second piece of type %s", file, kind)
 		}
@@ -191,6 +195,9 @@ func (a *app) intentData(w wish, args []string) (any, error) {
 	}
 	return nil, nil
 }
+
+// unknownMedia is what has none of the first bytes that are known.
+const unknownMedia = "application/octet-stream"
 
 // textPiece is the positional text; spatial data and payments are JSON.
 func textPiece(w wish, text string) (any, error) {

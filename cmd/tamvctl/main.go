@@ -10,7 +10,7 @@
 // (--lang). Errors go to standard error in the same form, with what to do next;
 // the exit code is that of the error's kind (0 ok, 1 internal, 2 invalid, 3
 // unauthenticated, 4 forbidden, 5 not found, 6 conflict, 7 refused, 8 held, 9
-// limited, 10 unavailable, 11 timeout).
+// limited, 10 unavailable, 11 timeout), or 130 when a signal ended it.
 package main
 
 import (

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"image"
 	"image/png"
@@ -98,7 +99,7 @@ func awaitHistory() bool {
 //	fork                    writes two requests of one log with two histories, and its key
 //	context FILE NAME=VALUE writes the operator's context with other values
 //
-// A file pixel.png is there; $OTHERKEY is the key of another log; $CONTEXT is the operator's context, which $TAMV_CONTEXT names too,
+// The files pixel.png and noise.bin (neither text nor a medium) are there; $OTHERKEY is the key of another log; $CONTEXT is the operator's context, which $TAMV_CONTEXT names too,
 // and $ADDRESS the appliance's address.
 func TestScripts(t *testing.T) { scripts(t, "testdata") }
 
@@ -123,7 +124,8 @@ func scripts(t *testing.T, folder string) {
 				return err
 			}
 			e.Setenv("OTHERKEY", otherKey)
-			return writePixel(filepath.Join(e.WorkDir, "pixel.png"))
+			noise := []byte{0x00, 0xff, 0xfe, 0x80, 0x01, 0xc3, 0x28}
+			return errors.Join(writePixel(filepath.Join(e.WorkDir, "pixel.png")), os.WriteFile(filepath.Join(e.WorkDir, "noise.bin"), noise, 0o600))
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"tamvctl": must, "exits": exits,

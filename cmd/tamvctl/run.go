@@ -7,11 +7,11 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"tamv.internal/tamv/cmd/cli"
 	"tamv.internal/tamv/tap"
 	"tamv.internal/tamv/tap/client"
 )
@@ -56,33 +56,23 @@ const defaultTimeout = 30 * time.Second
 
 // run executes one command line and returns the exit code.
 func run(ctx context.Context, args []string, c console) int {
-	a := &app{console: c, lang: language(args, c.getenv), output: asTable}
+	out := &cli.Output{W: c.out}
+	c.out = out
+	a := &app{console: c, lang: cli.Language(args, c.getenv), output: asTable}
 	root := a.root()
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	err := cli.Outcome(ctx, root.ExecuteContext(ctx), out)
 	if a.open != nil {
 		a.open.Close()
 	}
 	if err == nil {
 		return 0
 	}
-	return a.fail(err)
-}
-
-// language is what --lang says, else the locale by POSIX precedence. It is
-// needed before the flags are parsed, because it is the language of their
-// descriptions.
-func language(args []string, getenv func(string) string) tap.Lang {
-	for i, arg := range args {
-		value, found := strings.CutPrefix(arg, "--lang=")
-		if arg == "--lang" && i+1 < len(args) {
-			value, found = args[i+1], true
-		}
-		if found {
-			return tap.ParseLang(value)
-		}
+	// What is wrong with the command line was found before --output was read.
+	if form, given := cli.OutputForm(args); given && slices.Contains(outputs, form) {
+		a.output = form
 	}
-	return tap.LocaleLang(getenv)
+	return a.fail(err)
 }
 
 // root is the whole tree of verbs.
@@ -92,8 +82,6 @@ func (a *app) root() *cobra.Command {
 		a.subjectCommand(), a.securityCommand(), a.guardianCommand(), a.roomCommand(), a.clusterCommand(), a.statusCommand(), a.readyCommand(), a.apiCommand(), a.demoCommand(), a.contextCommand(), a.versionCommand())
 	root.SetOut(a.out)
 	root.SetErr(a.errOut)
-	root.SetUsageTemplate(usageTemplate(root.UsageTemplate(), a.lang))
-	root.InitDefaultHelpFlag()
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.contextFile, "context", "", textFlagContext.In(a.lang))
 	flags.StringVarP(&a.output, "output", "o", asTable, textFlagOutput.In(a.lang))
@@ -118,15 +106,13 @@ func (a *app) root() *cobra.Command {
 		}
 		return nil
 	}
+	cli.Prepare(root, a.lang)
 	return root
 }
 
 // group is a command that only holds others.
 func (a *app) group(use string, short tap.Text, verbs ...*cobra.Command) *cobra.Command {
-	c := &cobra.Command{
-		Use: use, Short: short.In(a.lang), Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
-	}
+	c := &cobra.Command{Use: use, Short: short.In(a.lang)}
 	c.AddCommand(verbs...)
 	return c
 }
@@ -160,14 +146,6 @@ func require(c *cobra.Command, flags ...string) *cobra.Command {
 		_ = c.MarkFlagRequired(name) // as in complete
 	}
 	return c
-}
-
-// usageTemplate is cobra's, with its headings in the person's language.
-func usageTemplate(template string, lang tap.Lang) string {
-	for english, text := range usageHeadings {
-		template = strings.ReplaceAll(template, english, text.In(lang))
-	}
-	return template
 }
 
 // path resolves a file name of the command line.

@@ -65,19 +65,6 @@ var (
 	textVersion     = tap.Text{EN: "Print the release.", ES: "Muestra la versión."}
 )
 
-// usageHeadings are the headings of the help.
-var usageHeadings = map[string]tap.Text{
-	"Usage:":              {EN: "Usage:", ES: "Uso:"},
-	"Examples:":           {EN: "Examples:", ES: "Ejemplos:"},
-	"Available Commands:": {EN: "Commands:", ES: "Órdenes:"},
-	"Global Flags:":       {EN: "Global flags:", ES: "Opciones globales:"},
-	"\nFlags:":            {EN: "\nFlags:", ES: "\nOpciones:"},
-	`Use "{{.CommandPath}} [command] --help" for more information about a command.`: {
-		EN: `"{{.CommandPath}} [command] --help" says more about a command.`,
-		ES: `"{{.CommandPath}} [command] --help" explica cada orden.`,
-	},
-}
-
 // Flags.
 var (
 	textFlagContext     = tap.Text{EN: "context file; TAMV_CONTEXT when absent", ES: "archivo de contexto; TAMV_CONTEXT si falta"}
@@ -256,7 +243,10 @@ var (
 
 // Hints: what to do after an error.
 var (
-	textHintUsage       = tap.Text{EN: "Add --help to the command to see what it takes.", ES: "Añada --help a la orden para ver qué admite."}
+	textHintFile        = tap.Text{EN: "Check the name and the permissions of the file that the message names.", ES: "Compruebe el nombre y los permisos del archivo que nombra el mensaje."}
+	textHintContext     = tap.Text{EN: "Use the context.json in a data folder; tamvd writes it once the node serves. `tamvctl context show` checks one.", ES: "Use el context.json de una carpeta de datos; tamvd lo escribe cuando el nodo sirve. `tamvctl context show` comprueba uno."}
+	textHintUnsigned    = tap.Text{EN: "The context names nobody: add identity (TENANT/NAME) and key (its file), or use the operator's context of the first node.", ES: "El contexto no nombra a nadie: añada identity (TENANT/NOMBRE) y key (su archivo), o use el contexto del operador en el primer nodo."}
+	textHintNoAnswer    = tap.Text{EN: "Look at `tamvctl ready`, and give it more time with --timeout. What was asked for may have been done: look before you repeat it.", ES: "Mire `tamvctl ready` y dele más tiempo con --timeout. Lo pedido puede haberse hecho: compruébelo antes de repetir."}
 	textHintNoContext   = tap.Text{EN: "Start `tamvd dev --data DIR`, then use --context DIR/context.json or set TAMV_CONTEXT to it.", ES: "Inicie `tamvd dev --data DIR` y use --context DIR/context.json, o ponga su ruta en TAMV_CONTEXT."}
 	textHintInput       = tap.Text{EN: "Correct the value or the file that the message names.", ES: "Corrija el valor o el archivo que nombra el mensaje."}
 	textHintBroken      = tap.Text{EN: "The file was changed after it was signed, or the key is another log's. Keep it, and ask for a new export.", ES: "El archivo se cambió después de firmarse, o la clave es de otro registro. Guárdelo y pida otra exportación."}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"tamv.internal/tamv/cmd/cli"
 	"tamv.internal/tamv/docs/manual"
 	"tamv.internal/tamv/tap"
 	"tamv.internal/tamv/tap/client"
@@ -114,6 +115,9 @@ func verbs(t *testing.T) []string {
 	var walk func(c *cobra.Command, path string)
 	walk = func(c *cobra.Command, path string) {
 		for _, sub := range c.Commands() {
+			if path == "" && (sub.Name() == "help" || sub.Name() == "completion") {
+				continue // cobra's own
+			}
 			walk(sub, strings.TrimSpace(path+" "+sub.Name()))
 		}
 		if len(c.Commands()) == 0 {
@@ -176,7 +180,7 @@ func TestEveryVerbWithWrongInput(t *testing.T) {
 				continue
 			}
 			r := tamvctl(t, append(append([]string{"-o", "json"}, strings.Fields(verb)...), args...)...)
-			if f := errorOf(t, r); r.code != tap.Invalid.Traits().ExitCode || f.Code != codeUsage {
+			if f := errorOf(t, r); r.code != tap.Invalid.Traits().ExitCode || f.Code != cli.CodeUsage {
 				t.Errorf("%s, %s: exit code %d, %s", verb, name, r.code, f.Code)
 			}
 		}
