@@ -12,7 +12,7 @@ import (
 	"tamv.internal/tamv/tap"
 )
 
-// Breaker thresholds, as the seed's error recovery strategy names them.
+// The breaker of every pod.
 const (
 	breakerFailures  = 3                // consecutive failures that open it
 	breakerCooldown  = 30 * time.Second // until it tries again
