@@ -1,8 +1,16 @@
 // Command tamvd is the appliance: one process that is a whole backend.
 //
-//	tamvd dev [--nodes N] [--data DIR] [--listen HOST:PORT]
-//	tamvd init, run, join TOKEN, recover
+//	tamvd dev [--nodes N]   a site to try out; without --data it is gone when it ends
+//	tamvd init              found a site: its first node's folder, and the code that opens its recovery file
+//	tamvd join TOKEN        become another node of a site, and serve
+//	tamvd run               serve until SIGINT or SIGTERM
+//	tamvd recover           go on alone after the majority was lost for good
 //	tamvd version
+//
+// --data names the folder of the node, /var/lib/tamv unless given.
+// It logs to standard error and prints the rest on standard output, in the language
+// of the environment's locale, English or Spanish. The exit code is that of the
+// error's kind, as with tamvctl. `tamvd COMMAND --help` lists the flags.
 package main
 
 import (

@@ -1,9 +1,24 @@
 // Package quic carries TAP over QUIC (RFC 9000): one bidirectional stream per
 // connection, opened by the client, with the framing of package ws's binary
-// messages (uvarint length, envelope). The application protocol is
-// [tap.ALPN], TLS is 1.3. A connection whose stream does not come within
-// Options.StreamTimeout is closed; further streams are not allowed; 0-RTT is
-// off, because early data can be replayed.
+// messages (uvarint length, envelope). The application protocol is [tap.ALPN], TLS
+// is 1.3.
+//
+// # What holds
+//
+// 0-RTT is off, because early data can be replayed. A connection whose stream does
+// not come within Options.StreamTimeout is closed, a second stream is not allowed,
+// and a connection beyond Options.MaxConns is closed at once with
+// [tap.CloseUnavailable], so that a crowd cannot keep others waiting. The session
+// is bound to the connection by TLS's exporter, which package hub puts into the
+// handshake's transcript.
+//
+// # Ends and errors
+//
+// However the peer leaves (it closes, resets, or says nothing for
+// Options.IdleTimeout), the hub reads io.EOF. When this side closes, it ends the
+// stream first and gives the peer a second to take note, since closing a connection
+// drops what was not delivered. [Serve] returns nil after its context ends, and
+// Unavailable when the listener fails.
 package quic
 
 import (
