@@ -65,32 +65,28 @@ func (c *textClient) receive(typ string, into any) textMessage {
 	return m
 }
 
-func TestASessionInText(t *testing.T) {
-	n := newNode(t, hub.Limits{})
+// dialText connects without a library of ours.
+func dialText(ctx context.Context, t *testing.T, n *node) *textClient {
+	t.Helper()
 	wss, _, roots := n.listen(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
 	dialer := ws.Dialer{TLSConfig: &tls.Config{RootCAs: roots}}
 	nc, br, _, err := dialer.Dial(ctx, wss)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer nc.Close()
+	t.Cleanup(func() { nc.Close() })
 	if br == nil {
 		br = bufio.NewReader(nc)
 	}
-	c := &textClient{t, nc, br}
+	return &textClient{t, nc, br}
+}
 
-	own := newEphemeral(t)
+// authenticate does the handshake as ana, and returns what seals her frames.
+func (c *textClient) authenticate(n *node) *tap.Sealer {
+	c.t.Helper()
+	own := newEphemeral(c.t)
 	hs := tap.Handshake{Hello: tap.Hello{Version: 1, KeyID: "main/ana", Ephemeral: own.PublicKey().Bytes()}}
-	object := func(v any) json.RawMessage {
-		b, err := json.Marshal(v)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
-	c.send(textMessage{ID: uuid.NewString(), Type: "hello", Payload: object(map[string]any{
+	c.send(textMessage{ID: uuid.NewString(), Type: "hello", Payload: c.object(map[string]any{
 		"version": 1, "keyid": "main/ana", "ephemeral": []byte(hs.Hello.Ephemeral),
 	})})
 	var challenge struct {
@@ -100,39 +96,59 @@ func TestASessionInText(t *testing.T) {
 	}
 	c.receive("challenge", &challenge)
 	hs.Challenge = tap.Challenge{Nonce: challenge.Nonce, Node: challenge.Node, Epoch: challenge.Epoch, Ephemeral: challenge.Ephemeral}
-	c.send(textMessage{ID: uuid.NewString(), Type: "auth", Payload: object(map[string]any{
+	c.send(textMessage{ID: uuid.NewString(), Type: "auth", Payload: c.object(map[string]any{
 		"signature": []byte(hs.Sign(n.directory.keys["main/ana"]).Signature), // a browser cannot bind: no "bound"
 	})})
 	var ready struct{ Identity string }
 	c.receive("ready", &ready)
 	if ready.Identity != "ana" {
-		t.Errorf("ready for %q", ready.Identity)
+		c.t.Errorf("ready for %q", ready.Identity)
 	}
 	key, err := hs.SessionKey(own, hs.Challenge.Ephemeral)
 	if err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
-	sealer := tap.NewSealer(key, hs.Transcript())
-	say := func(typ string, payload json.RawMessage) string {
-		e := tap.Envelope{ID: uuid.New(), Type: typ, Timestamp: 5, Payload: payload}
-		frame, _, err := tap.CutFrame(sealer.Seal(nil, &e), tap.DefaultFrameLimit)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sealed, err := tap.DecodeEnvelope(frame)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.send(textMessage{ID: e.ID.String(), Type: typ, Timestamp: 5, Payload: payload, Signature: sealed.Tag})
-		return e.ID.String()
-	}
+	return tap.NewSealer(key, hs.Transcript())
+}
 
-	id := say("evidence_record", object(map[string]any{"action": "door.open"}))
+func (c *textClient) object(v any) json.RawMessage {
+	c.t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return b
+}
+
+// say sends a sealed message and returns its id.
+func (c *textClient) say(sealer *tap.Sealer, typ string, payload json.RawMessage) string {
+	c.t.Helper()
+	e := tap.Envelope{ID: uuid.New(), Type: typ, Timestamp: 5, Payload: payload}
+	frame, _, err := tap.CutFrame(sealer.Seal(nil, &e), tap.DefaultFrameLimit)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	sealed, err := tap.DecodeEnvelope(frame)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.send(textMessage{ID: e.ID.String(), Type: typ, Timestamp: 5, Payload: payload, Signature: sealed.Tag})
+	return e.ID.String()
+}
+
+func TestASessionInText(t *testing.T) {
+	n := newNode(t, hub.Limits{})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	c := dialText(ctx, t, n)
+	sealer := c.authenticate(n)
+
+	id := c.say(sealer, "evidence_record", c.object(map[string]any{"action": "door.open"}))
 	var ack struct{ Body json.RawMessage }
 	if m := c.receive("ack", &ack); m.ID != id || string(ack.Body) != `{"action":"door.open"}` {
 		t.Errorf("ack %+v %s", m, ack.Body)
 	}
-	say("subscribe", object(map[string]any{"room": "plaza"}))
+	c.say(sealer, "subscribe", c.object(map[string]any{"room": "plaza"}))
 	c.receive("ack", &ack)
 	var snapshot struct {
 		Room  string
@@ -159,7 +175,7 @@ func TestASessionInText(t *testing.T) {
 		t.Errorf("event %+v", event)
 	}
 	var refusal tap.ErrorBody
-	say("teleport", nil)
+	c.say(sealer, "teleport", nil)
 	c.receive("error", &refusal)
 	if refusal.Error.Code != "unknown_type" {
 		t.Errorf("refusal %+v", refusal)
