@@ -38,6 +38,14 @@ func TestConform(t *testing.T) {
 // The life of a node through the interface, with what the ledger says of it.
 func TestLifeOfANode(t *testing.T) {
 	s := newSite(t, "n1")
+	joins(t, s)
+	isPromoted(t, s)
+	isRemoved(t, s)
+	staysAway(t, s)
+	isInTheLedger(t, s)
+}
+
+func joins(t *testing.T, s *site) {
 	changed := s.directory.Changed()
 	secret, invitation := s.invite(inviteRequest{ExpiresSeconds: 600, Observer: true})
 	if invitation.State != "open" || invitation.By != "boss" || invitation.Receipt == nil || len(invitation.ID) != 16 {
@@ -67,8 +75,11 @@ func TestLifeOfANode(t *testing.T) {
 	if err != nil || len(status.Nodes) != 2 || status.Nodes[1].Role != roleJoining || status.Voters != 1 || status.Quorum != 1 {
 		t.Errorf("%+v %v", status, err)
 	}
+}
+
+func isPromoted(t *testing.T, s *site) {
 	s.node("n2", false)
-	if status, _ = do[statusReply](s, "GET", "/v1/cluster", nil); status.Nodes[1].Role != roleObserver || status.Nodes[1].Lag != 10 {
+	if status, _ := do[statusReply](s, "GET", "/v1/cluster", nil); status.Nodes[1].Role != roleObserver || status.Nodes[1].Lag != 10 {
 		t.Errorf("%+v", status.Nodes[1])
 	}
 	if _, err := do[promotedReply](s, "POST", "/v1/cluster/members/n2/promote", nil); err != nil {
@@ -77,12 +88,15 @@ func TestLifeOfANode(t *testing.T) {
 	if m, _ := s.directory.Member("n2"); m.Observer || m.Pin != pinOf("n2") {
 		t.Errorf("promoted: %+v", m)
 	}
-	_, err = do[promotedReply](s, "POST", "/v1/cluster/members/n2/promote", nil)
+	_, err := do[promotedReply](s, "POST", "/v1/cluster/members/n2/promote", nil)
 	podtest.WantKind(t, err, tap.Conflict, "not_observer")
 	s.status.Nodes[1].Voter = true
-	if status, _ = do[statusReply](s, "GET", "/v1/cluster", nil); status.Nodes[1].Role != roleFollower || status.Nodes[0].Role != roleLeader {
+	if status, _ := do[statusReply](s, "GET", "/v1/cluster", nil); status.Nodes[1].Role != roleFollower || status.Nodes[0].Role != roleLeader {
 		t.Errorf("%+v", status.Nodes)
 	}
+}
+
+func isRemoved(t *testing.T, s *site) {
 	removed, err := do[removedReply](s, "DELETE", "/v1/cluster/members/n2", nil)
 	if err != nil || removed.Forced || removed.ID != "n2" {
 		t.Fatal(err)
@@ -90,21 +104,25 @@ func TestLifeOfANode(t *testing.T) {
 	if _, still := s.directory.Member("n2"); still || !s.directory.Removed("n2") || !s.directory.RevokedKey(pinOf("n2")) || s.directory.Removed("n1") {
 		t.Error("removed, but not for those who ask")
 	}
-	if status, _ = do[statusReply](s, "GET", "/v1/cluster", nil); status.Nodes[1].Role != roleLeaving {
+	if status, _ := do[statusReply](s, "GET", "/v1/cluster", nil); status.Nodes[1].Role != roleLeaving {
 		t.Errorf("%+v", status.Nodes[1])
 	}
 	_, err = do[removedReply](s, "DELETE", "/v1/cluster/members/n2", nil)
 	podtest.WantKind(t, err, tap.Conflict, "too_late")
+}
 
-	// Neither the name nor the key comes back.
-	secret, _ = s.invite(inviteRequest{})
-	_, err = s.join(application(secret, "n2"))
+// staysAway: neither the name nor the key comes back.
+func staysAway(t *testing.T, s *site) {
+	secret, _ := s.invite(inviteRequest{})
+	_, err := s.join(application(secret, "n2"))
 	podtest.WantKind(t, err, tap.Conflict, "member_removed")
 	same := application(secret, "n5")
 	same.CSR = []byte("csr of n2")
 	_, err = s.join(same)
 	podtest.WantKind(t, err, tap.Conflict, "key_known")
+}
 
+func isInTheLedger(t *testing.T, s *site) {
 	for action, outcomes := range map[string][]string{
 		"cluster.invite": {"ok", "ok"}, "cluster.join": {"ok", "refused", "refused"}, "cluster.promote": {"ok"}, "cluster.remove": {"ok"}, "cluster.member": {"ok"},
 	} {
