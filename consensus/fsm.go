@@ -160,6 +160,13 @@ func (f *fsm) apply(entry *raft.Log) applyResult {
 	return applyResult{outcomes: outcomes}
 }
 
+// flush lets the machine write ahead what the next Snapshot would have to write.
+func (f *fsm) flush() {
+	if m, ok := f.machine.(flusher); ok && f.err() == nil {
+		_ = m.Flush() // Snapshot tries again and reports it
+	}
+}
+
 // Snapshot implements raft.FSM.
 func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 	if err := f.err(); err != nil {

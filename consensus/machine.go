@@ -43,6 +43,13 @@ type StateMachine interface {
 	Part(sum [32]byte) (*os.File, error)
 }
 
+// flusher is what a StateMachine may be, too: one that can make its state durable while it is applied to. Before a snapshot
+// that leaves little to do for Snapshot, which holds every proposal up.
+type flusher interface {
+	// Flush makes durable what was applied when it was called. It may run at the same time as any other method.
+	Flush() error
+}
+
 // Snapshot is a captured state. Its methods run concurrently with Apply.
 type Snapshot interface {
 	// WriteTo writes the captured state into an empty folder, as files that are on disk when it returns, and lists them

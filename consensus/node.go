@@ -220,6 +220,7 @@ func (n *Node) trim(ctx context.Context) {
 			settings.TrailingLogs = min(n.cfg.TrailingLogs, max(1, uint64(n.cfg.SnapshotBytes/4)/max(1, mean)))
 			err := n.raft.ReloadConfig(settings)
 			if err == nil {
+				n.fsm.flush()
 				err = n.raft.Snapshot().Error()
 			}
 			if err != nil && n.fsm.err() == nil {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/hashicorp/raft"
@@ -158,6 +159,49 @@ func TestLargeLogIsTrimmedByItsSize(t *testing.T) {
 	}
 	if c.disk.state.Count == 0 {
 		t.Error("the log was trimmed before the state was durable")
+	}
+}
+
+// ahead is a chain that can be made durable while it is applied to. It counts the snapshots that nothing of that came before.
+type ahead struct {
+	*chain
+	err        error // of Flush
+	flushes    atomic.Int64
+	unprepared atomic.Int64
+}
+
+func (a *ahead) Flush() error {
+	a.flushes.Add(1)
+	if a.err == nil {
+		a.flush()
+	}
+	return a.err
+}
+
+func (a *ahead) Snapshot() (Snapshot, error) {
+	if a.flushes.Swap(0) == 0 {
+		a.unprepared.Add(1)
+	}
+	return a.chain.Snapshot()
+}
+
+// What a snapshot has to write is written before it holds proposals up. That it failed is for Snapshot to find and report.
+func TestStateIsFlushedBeforeTheLogIsTrimmed(t *testing.T) {
+	for _, failure := range []error{nil, errPoison} {
+		cfg := testConfig(t, t.TempDir())
+		cfg.SnapshotBytes, cfg.CompressAbove = 64<<10, 0
+		a := &ahead{chain: openChain(&chainDisk{}), err: failure}
+		n := openLeader(t, cfg, a)
+		command := string(make([]byte, 1<<10))
+		for i := 0; n.firstIndex(t) == 1; i++ {
+			if i == 10_000 {
+				t.Fatal("the log was never trimmed")
+			}
+			mustPropose(t, n, command)
+		}
+		if left := a.unprepared.Load(); left > 0 {
+			t.Errorf("%d snapshots had everything left to write", left)
+		}
 	}
 }
 

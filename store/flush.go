@@ -110,11 +110,11 @@ func (s *Store) Flush() error {
 
 // flushLocked needs flushMu.
 func (s *Store) flushLocked() error {
-	f, err := s.beginFlush()
-	if err != nil || f == nil {
-		return err
+	f := s.beginFlush()
+	if f == nil {
+		return nil
 	}
-	err = s.write(f)
+	err := s.write(f)
 	s.endFlush(f, err)
 	if err == nil {
 		for number := f.left; number < uint64(len(f.archives)); number++ {
@@ -126,22 +126,32 @@ func (s *Store) flushLocked() error {
 
 // beginFlush takes what is to be written. It returns nil when there is
 // nothing.
-func (s *Store) beginFlush() (*flush, error) {
+func (s *Store) beginFlush() *flush {
+	f, tail := s.takeChanges()
+	if f != nil {
+		// Apply waits for the lock, and a second's worth of entries takes
+		// milliseconds to encode. Entries never change.
+		f.starts, f.blocks = blocks(f.first, tail)
+		f.meta.onDisk.block = openStart(f.starts, f.blocks, f.meta.tree.Size())
+	}
+	return f
+}
+
+// takeChanges is the part of beginFlush that holds Apply up.
+func (s *Store) takeChanges() (f *flush, tail []Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || s.meta.applied == s.flushed && s.active.empty() {
 		return nil, nil
 	}
-	f := &flush{
+	f = &flush{
 		writes: s.active, tiles: s.ledger.tiles, meta: s.meta, pending: s.pending,
 		first: s.ledger.first, sealed: uint64(len(s.ledger.sealed)),
 		archives: s.ledger.archives, left: s.ledger.left,
 	}
-	f.starts, f.blocks = blocks(s.ledger.first, s.ledger.tail)
-	f.meta.onDisk.block = openStart(f.starts, f.blocks, s.meta.tree.Size())
 	s.flushing, s.flushingTiles = s.active, s.ledger.tiles
 	s.active, s.ledger.tiles = newLayer(), map[tileKey][]byte{}
-	return f, nil
+	return f, s.ledger.tail
 }
 
 // write makes the flush durable: first the files of segments that are full and
