@@ -21,7 +21,7 @@ func ourVersion() (string, error) { return tap.Release, nil }
 var ourWriter = writer{
 	system: system{
 		name:    "tamv",
-		setting: "store.Writer on a raft log of one node and its state machine; committed to the fsynced log and applied",
+		setting: "store.Writer on a raft log of one node and its state machine; request ids in order of time; committed to the fsynced log and applied",
 		version: ourVersion,
 	},
 	open: openOurs,
@@ -50,7 +50,7 @@ func openOurs(ctx context.Context, folder string, _ int) (_ *openLedger, err err
 	return &openLedger{
 		write: func(ctx context.Context, _ int, record []byte) error {
 			_, err := w.Commit(ctx, store.Batch{
-				RequestID: uuid.New(), Tenant: "plaza",
+				RequestID: uuid.Must(uuid.NewV7()), Tenant: "plaza", // as the appliance's clients make theirs
 				Evidence: []store.Evidence{{Actor: "did:tamv:user:9f3c2a71", Action: "intent.execute", Outcome: "ok", Payload: record}},
 			})
 			return err
