@@ -53,7 +53,7 @@ func (d *demo) evidence(ctx context.Context) error {
 		return err
 	}
 	var key verifierKeys
-	if err := ana.ask(ctx, "GET", evidencePath+"/key", nil, nil, &key); err != nil {
+	if err := ana.get(ctx, evidencePath+"/key", nil, &key); err != nil {
 		return err
 	}
 	r.VerifierKey = key.Key

@@ -217,7 +217,7 @@ func (a *acknowledgements) gather(ctx context.Context, p *person) {
 	for ctx.Err() == nil {
 		var v answer
 		// A question that was sent is waited for: it counts one way or the other.
-		err := p.askIn(context.WithoutCancel(ctx), tap.English, "POST", "/v1/kernel/intent", nil, p.question(questions[0].Question, "STANDARD"), &v)
+		err := p.postIn(context.WithoutCancel(ctx), tap.English, "/v1/kernel/intent", p.question(questions[0].Question, "STANDARD"), &v)
 		if err != nil || v.EvidenceHash == "" {
 			a.failed.Add(1)
 			continue

@@ -62,7 +62,7 @@ func (d *demo) refuse(ctx context.Context) error {
 		return err
 	}
 	r.Refused.Question = refusedQuestion.In(d.app.lang)
-	err = ben.ask(ctx, "POST", "/v1/kernel/intent", nil, ben.question(r.Refused.Question, "STANDARD"), new(answer))
+	err = ben.post(ctx, "/v1/kernel/intent", ben.question(r.Refused.Question, "STANDARD"), new(answer))
 	if err := refused(err, tap.Refused, tap.Refused.String()); err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (d *demo) refuse(ctx context.Context) error {
 	r.Refused.Explanation = e.Message
 	r.Refused.EvidenceHash, _ = e.Details["evidenceHash"].(string)
 	var entry ledgerEntry
-	if err := ben.ask(ctx, "GET", entryPath(r.Refused.EvidenceHash), nil, nil, &entry); err != nil {
+	if err := ben.get(ctx, entryPath(r.Refused.EvidenceHash), nil, &entry); err != nil {
 		return err
 	}
 	if entry.Action != "intent.process" || entry.Outcome != "refused" || entry.Actor != ben.name {
@@ -85,7 +85,7 @@ func (d *demo) refuse(ctx context.Context) error {
 func (d *demo) hold(ctx context.Context, carla *person) error {
 	r := &d.report.Guardian
 	r.Held.Question = heldQuestion.In(d.app.lang)
-	err := carla.ask(ctx, "POST", "/v1/kernel/intent", nil, carla.question(r.Held.Question, "RESEARCH"), new(answer))
+	err := carla.post(ctx, "/v1/kernel/intent", carla.question(r.Held.Question, "RESEARCH"), new(answer))
 	if err := refused(err, tap.Held, tap.Held.String()); err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ type decided struct {
 }
 
 func (p *person) decide(ctx context.Context, ticket, decision string, v *decided) error {
-	return p.ask(ctx, "POST", ticketPath(ticket)+"/decision", nil,
+	return p.post(ctx, ticketPath(ticket)+"/decision",
 		map[string]string{"decision": decision, "reason": "seen and found harmless"}, v)
 }
 
@@ -138,7 +138,7 @@ func (d *demo) approve(ctx context.Context, carla *person) error {
 		State    string `json:"state"`
 		Response answer `json:"response"`
 	}
-	if err := carla.ask(ctx, "GET", "/v1/kernel/intent/"+r.Held.Ticket, nil, nil, &progress); err != nil {
+	if err := carla.get(ctx, "/v1/kernel/intent/"+r.Held.Ticket, nil, &progress); err != nil {
 		return err
 	}
 	r.Held.State, r.Held.Answer, r.Held.Citations = progress.State, progress.Response.AIResponse, []string{}

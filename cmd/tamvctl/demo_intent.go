@@ -44,7 +44,7 @@ func (d *demo) intent(ctx context.Context) error {
 	for _, q := range questions {
 		var v answer
 		q.Ms, err = timed(func() error {
-			return ana.askIn(ctx, q.Lang, "POST", "/v1/kernel/intent", nil, ana.question(q.Question, "STANDARD"), &v)
+			return ana.postIn(ctx, q.Lang, "/v1/kernel/intent", ana.question(q.Question, "STANDARD"), &v)
 		})
 		if err != nil {
 			return err

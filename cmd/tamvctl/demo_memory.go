@@ -94,7 +94,7 @@ func (p *person) manual(ctx context.Context) (map[string]string, error) {
 	query := filled("type", manualType, "limit", "200")
 	for {
 		var page documentList
-		if err := p.ask(ctx, "GET", documentsPath, query, nil, &page); err != nil {
+		if err := p.get(ctx, documentsPath, query, &page); err != nil {
 			return nil, err
 		}
 		for _, document := range page.Documents {
@@ -113,7 +113,7 @@ func (p *person) searchManual(ctx context.Context, r *memoryStep) error {
 	for _, s := range searches {
 		var v found
 		took, err := timed(func() error {
-			return p.ask(ctx, "POST", "/v1/memory/search", nil, map[string]any{"query": s.Query, "type": manualType}, &v)
+			return p.post(ctx, "/v1/memory/search", map[string]any{"query": s.Query, "type": manualType}, &v)
 		})
 		if err != nil {
 			return err

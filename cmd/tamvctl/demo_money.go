@@ -124,7 +124,7 @@ func (d *demo) balance(ctx context.Context) error {
 	}
 	for _, o := range orders {
 		var v balances
-		if err := auditor.ask(ctx, "GET", "/v1/economy/balances", filled("currency", o.Currency), nil, &v); err != nil {
+		if err := auditor.get(ctx, "/v1/economy/balances", filled("currency", o.Currency), &v); err != nil {
 			return err
 		}
 		if len(v.Balances) != 1 {

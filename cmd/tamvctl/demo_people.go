@@ -58,34 +58,47 @@ func (p *person) client(lang tap.Lang) (*client.Client, error) {
 	return c, err
 }
 
-// ask sends a request and decodes the reply into v.
-func (p *person) ask(ctx context.Context, method, path string, query url.Values, body, v any) error {
-	return p.askIn(ctx, p.demo.app.lang, method, path, query, body, v)
-}
-
-func (p *person) askIn(ctx context.Context, lang tap.Lang, method, path string, query url.Values, body, v any) error {
-	c, err := p.client(lang)
-	if err != nil {
-		return err
-	}
-	reply, err := p.demo.app.requestAs(ctx, c, method, path, query, body)
+// get asks for a document and decodes it into v.
+func (p *person) get(ctx context.Context, path string, query url.Values, v any) error {
+	reply, err := p.request(ctx, path, query)
 	if err != nil {
 		return err
 	}
 	return reply.Decode(v)
 }
 
-// fetch is ask for a reply that is no JSON.
+// fetch is get for a reply that is no JSON.
 func (p *person) fetch(ctx context.Context, path string, query url.Values) ([]byte, error) {
-	c, err := p.client(p.demo.app.lang)
-	if err != nil {
-		return nil, err
-	}
-	reply, err := p.demo.app.requestAs(ctx, c, "GET", path, query, nil)
+	reply, err := p.request(ctx, path, query)
 	if err != nil {
 		return nil, err
 	}
 	return reply.Body, nil
+}
+
+func (p *person) request(ctx context.Context, path string, query url.Values) (*client.Reply, error) {
+	c, err := p.client(p.demo.app.lang)
+	if err != nil {
+		return nil, err
+	}
+	return p.demo.app.requestAs(ctx, c, "GET", path, query, nil)
+}
+
+// post sends a document and decodes the reply into v.
+func (p *person) post(ctx context.Context, path string, body, v any) error {
+	return p.postIn(ctx, p.demo.app.lang, path, body, v)
+}
+
+func (p *person) postIn(ctx context.Context, lang tap.Lang, path string, body, v any) error {
+	c, err := p.client(lang)
+	if err != nil {
+		return err
+	}
+	reply, err := p.demo.app.requestAs(ctx, c, "POST", path, nil, body)
+	if err != nil {
+		return err
+	}
+	return reply.Decode(v)
 }
 
 // revoke takes the identity away.

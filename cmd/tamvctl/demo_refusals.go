@@ -63,7 +63,7 @@ func (d *demo) refusals(ctx context.Context) error {
 		return err
 	}
 	var before status
-	if err := auditor.ask(ctx, "GET", "/v1/status", nil, nil, &before); err != nil {
+	if err := auditor.get(ctx, "/v1/status", nil, &before); err != nil {
 		return err
 	}
 	sender, err := ana.client(d.app.lang)
@@ -161,7 +161,7 @@ func (r *refusalsStep) find(ctx context.Context, auditor *person, from uint64) e
 	defer ticker.Stop()
 	for {
 		var page ledgerPage
-		if err := auditor.ask(ctx, "GET", evidencePath, filled("action", "auth.attempts", "limit", "500"), nil, &page); err != nil && ctx.Err() == nil {
+		if err := auditor.get(ctx, evidencePath, filled("action", "auth.attempts", "limit", "500"), &page); err != nil && ctx.Err() == nil {
 			return err
 		}
 		missing := 0

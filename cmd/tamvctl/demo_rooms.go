@@ -84,11 +84,11 @@ func (d *demo) furnish(ctx context.Context, ana *person) error {
 	r := &d.report.Rooms
 	r.Room = "demo-" + d.run
 	var reply json.RawMessage
-	if err := ana.ask(ctx, "POST", "/v1/dreamspaces", nil, map[string]string{"id": r.Room, "name": "Demonstration"}, &reply); err != nil {
+	if err := ana.post(ctx, "/v1/dreamspaces", map[string]string{"id": r.Room, "name": "Demonstration"}, &reply); err != nil {
 		return err
 	}
 	for _, id := range []string{"lamp", "chair"} {
-		if err := ana.ask(ctx, "POST", roomPath(r.Room)+"/actions", nil, put(id, "0"), &reply); err != nil {
+		if err := ana.post(ctx, roomPath(r.Room)+"/actions", put(id, "0"), &reply); err != nil {
 			return err
 		}
 	}
@@ -270,7 +270,7 @@ func (d *demo) compare(ctx context.Context, both []*participant) error {
 		Objects  []json.RawMessage `json:"objects"`
 		Sequence uint64            `json:"sequence"`
 	}
-	if err := both[0].ask(ctx, "GET", roomPath(r.Room), nil, nil, &shown); err != nil {
+	if err := both[0].get(ctx, roomPath(r.Room), nil, &shown); err != nil {
 		return err
 	}
 	api := newParticipant(both[0].person)

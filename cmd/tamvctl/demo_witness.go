@@ -74,7 +74,7 @@ func (d *demo) anchor(ctx context.Context, auditor *person, entry, folder string
 		r.Witness = name
 	}
 	var site verifierKeys
-	if err := auditor.ask(ctx, http.MethodGet, keyPath, nil, nil, &site); err != nil {
+	if err := auditor.get(ctx, keyPath, nil, &site); err != nil {
 		return policy, err
 	}
 	if policy, err = keyPolicy(site.text()); err != nil {
@@ -85,7 +85,7 @@ func (d *demo) anchor(ctx context.Context, auditor *person, entry, folder string
 		return policy, err
 	}
 	var taken anchored
-	if err := auditor.ask(ctx, http.MethodPost, anchorsPath, nil, map[string]string{"cosignatures": string(answer)}, &taken); err != nil {
+	if err := auditor.post(ctx, anchorsPath, map[string]string{"cosignatures": string(answer)}, &taken); err != nil {
 		return policy, err
 	}
 	r.Size, r.Answer = taken.Size, len(answer)
@@ -109,7 +109,7 @@ func (d *demo) carry(ctx context.Context, auditor *person, entry, folder string,
 	var proof struct {
 		Size uint64 `json:"size"`
 	}
-	if err := auditor.ask(ctx, http.MethodGet, entry+"/proof", filled("cosigned", "false"), nil, &proof); err != nil {
+	if err := auditor.get(ctx, entry+"/proof", filled("cosigned", "false"), &proof); err != nil {
 		return nil, err
 	}
 	path := anchorsPath + "/" + url.PathEscape(d.report.Witness.Witness) + "/request"
