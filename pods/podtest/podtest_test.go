@@ -266,7 +266,7 @@ func seen(t *rapid.T, v store.View) []string {
 		if err := errors.Join(err, err2, err3, err4); err != nil {
 			t.Fatal(err)
 		}
-		note(part, strconv.FormatBool(ok), string(item.Value), strconv.FormatInt(item.Expires-v.Clock(), 10),
+		note(part, strconv.FormatBool(ok), string(item.Value), strconv.FormatUint(item.Version, 10), strconv.FormatInt(item.Expires-v.Clock(), 10),
 			strconv.FormatInt(count, 10), strconv.FormatUint(last, 10), balance.String())
 		_ = v.Sequence(k, 2, func(n uint64, value []byte) bool {
 			note(strconv.FormatUint(n, 10), string(value))
@@ -377,6 +377,27 @@ func TestObserversAndExpiry(t *testing.T) {
 	cancel()
 	if _, err := s.Commit(cancelled, store.Batch{}); !tap.IsKind(err, tap.Unavailable) {
 		t.Errorf("a cancelled commit: %v", err)
+	}
+}
+
+// A record whose expiry passes within a batch is gone for reads, and yet deleting it
+// takes a version, as in the store.
+func TestAnExpiredRecordIsDeletedOnce(t *testing.T) {
+	s, k, other := NewState(), store.K("main", "x", "a"), store.K("main", "x", "b")
+	for _, ops := range [][]store.Op{
+		{store.Put(k, nil)},
+		{store.Expire(k, s.Clock()), store.Delete(k), store.Put(other, nil)},
+	} {
+		_, err := s.Commit(t.Context(), store.Batch{
+			RequestID: uuid.New(), Tenant: "main", Ops: ops,
+			Evidence: []store.Evidence{{Actor: "ana", Action: "x.do", Outcome: "ok"}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if i, ok, _ := s.Get(other); !ok || i.Version != 3 {
+		t.Errorf("version %d, want 3", i.Version)
 	}
 }
 

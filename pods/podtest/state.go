@@ -325,7 +325,7 @@ func (s *State) apply(op store.Op) (number uint64, change store.Change, err erro
 		s.records[op.Key] = item{value: append([]byte{}, op.Value...), version: s.version}
 		change = store.Change{Key: op.Key, Value: s.records[op.Key].value, Version: s.version}
 	case store.OpDelete:
-		if exists {
+		if _, stored := s.records[op.Key]; stored { // as in the store, also one that expires within this batch
 			s.version++
 			delete(s.records, op.Key)
 			change = store.Change{Key: op.Key, Version: s.version}
