@@ -35,8 +35,9 @@ func spatialData(room string, x, y, z any) map[string]any {
 func drawn(t *rapid.T, kind pods.InputType) (data any, holds func(p pods.ParsedInput) bool) {
 	switch kind {
 	case pods.Text:
-		text := rapid.StringOfN(rapid.RuneFrom([]rune("abc ñáé ¿?,.;()\n\t\"'0189€—漢字🙂")), 1, 200, maxText).
-			Filter(func(s string) bool { return strings.TrimSpace(s) != "" }).Draw(t, "text")
+		word := rapid.StringOfN(rapid.RuneFrom([]rune("abcñáé¿?,.;()\n\t\"'0189€—漢字🙂")), 1, 12, -1)
+		text := strings.Join(rapid.SliceOfN(word, 1, 30).
+			Filter(func(words []string) bool { return strings.TrimSpace(strings.Join(words, "")) != "" }).Draw(t, "words"), " ")
 		return text, func(p pods.ParsedInput) bool { return p.Text == text }
 	case pods.Image:
 		width, height := rapid.IntRange(1, 40).Draw(t, "width"), rapid.IntRange(1, 40).Draw(t, "height")
@@ -114,6 +115,7 @@ func TestConflicts(t *testing.T) {
 		"no position":         {dataIntent(pods.Spatial, map[string]any{"room": "lobby", "object": map[string]any{"id": "a"}}), incomplete},
 		"no room":             {dataIntent(pods.Spatial, map[string]any{"object": map[string]any{"position": position}}), incomplete},
 		"object alone":        {dataIntent(pods.Spatial, map[string]any{"id": "a", "position": position}), incomplete},
+		"no spaces":           {dataIntent(pods.Image, strings.Repeat("请在那里放一把椅子", 8)), pods.Text},
 		"payment as spatial":  {dataIntent(pods.Spatial, map[string]any{"amount": "1", "currency": "EUR"}), payment},
 		"payment as question": {dataIntent(pods.Text, map[string]any{"amount": "1", "currency": "EUR"}), payment},
 		"within multimodal":   {dataIntent(pods.Multimodal, map[string]any{"text": "see", "image": "not an image"}), pods.Text},
@@ -348,6 +350,7 @@ func TestMedia(t *testing.T) {
 		"short riff":       {[]byte("RIFF\x00\x00"), false},
 		"chunk too long":   {riffBytes("WAVE", "fmt ", "x")[:20], false},
 		"ogg":              {oggBytes(), true},
+		"ogg cut":          {oggPage(2, 30), false},
 		"ogg version":      {[]byte("OggS\x01" + strings.Repeat("\x00", 30)), false},
 		"ogg middle":       {oggPage(0, 5), false},
 		"ogg no table":     {oggPage(2, 200)[:27], false},

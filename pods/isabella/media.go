@@ -192,12 +192,18 @@ func saneWAV(c []byte) bool {
 		rate >= 4000 && rate <= 192000 && bits >= 8 && bits <= 64 && bits%8 == 0
 }
 
-// wholeOgg walks the pages (RFC 3533, section 6): the first begins a stream, and
-// the last ends where the file does.
+// Flags of an Ogg page (RFC 3533, section 6).
+const (
+	oggBegins = 2
+	oggEnds   = 4
+)
+
+// wholeOgg walks the pages: the first begins a stream, and the last ends one where
+// the file does, so that what was cut between two pages is not whole.
 func wholeOgg(b []byte) bool {
 	const header = 27
 	for first := true; ; first = false {
-		if len(b) < header || string(b[:4]) != oggMagic || b[4] != 0 || first && b[5]&2 == 0 {
+		if len(b) < header || string(b[:4]) != oggMagic || b[4] != 0 || first && b[5]&oggBegins == 0 {
 			return false
 		}
 		segments := int(b[26])
@@ -209,7 +215,7 @@ func wholeOgg(b []byte) bool {
 			size += int(n)
 		}
 		if len(b) <= size {
-			return len(b) == size
+			return len(b) == size && b[5]&oggEnds != 0
 		}
 		b = b[size:]
 	}

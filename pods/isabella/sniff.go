@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"tamv.internal/tamv/pods"
 	"tamv.internal/tamv/tap"
@@ -57,10 +58,17 @@ func magic(encoded string) pods.InputType {
 	return ""
 }
 
-// prose says whether a long string has the spaces of a written language.
+// prose says whether a long string has the spaces of a written language, or the
+// letters of one that is written without spaces: they are not base64's.
 func prose(s string) bool {
 	const longestWord = 40 // bytes, on average, between two spaces
-	return strings.Count(s, " ")*longestWord >= len(s)
+	foreign := 0
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			foreign++
+		}
+	}
+	return strings.Count(s, " ")*longestWord >= len(s) || 4*foreign >= len(s)
 }
 
 // active finds markup that runs when a careless client shows it.
