@@ -3,7 +3,9 @@ package appliance_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -28,7 +30,7 @@ type machine struct {
 
 func newMachine(t testing.TB, node string) *machine {
 	return &machine{cfg: appliance.Config{
-		Data: filepath.Join(t.TempDir(), node), Node: node, Listen: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler),
+		Data: filepath.Join(t.TempDir(), node), Node: node, Listen: freeAddress(t), Logger: slog.New(slog.DiscardHandler),
 		SnapshotBytes: 1 << 20,
 	}}
 }
@@ -48,7 +50,6 @@ func (m *machine) start(t testing.TB) {
 		m.ended = nil
 		t.Fatalf("%s did not start: %v", cfg.Node, err)
 	}
-	m.cfg.Listen = m.running.Address // for the next start
 	t.Cleanup(func() { m.stop(t) })
 }
 
@@ -82,20 +83,30 @@ func invite(t testing.TB, operator *client.Client, node string) string {
 	return body.Token
 }
 
-// freeAddress is one that nobody listens on.
+// freeAddress is one that nobody listens on, over TCP or UDP. Its port is below those
+// that the kernel hands out, so that it is still free when a machine comes back to it.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	var failed error
+	for range 20 {
+		address := fmt.Sprint("127.0.0.1:", 20_000+rand.IntN(10_000))
+		stream, err := net.Listen("tcp", address)
+		if failed = err; err != nil {
+			continue
+		}
+		packets, err := net.ListenPacket("udp", address)
+		_ = stream.Close()
+		if failed = err; err == nil {
+			_ = packets.Close()
+			return address
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal(failed)
+	return ""
 }
 
-// join makes the machine a member, with a port that it keeps.
+// join makes the machine a member.
 func (m *machine) join(t testing.TB, token string) error {
-	m.cfg.Listen = freeAddress(t)
 	return appliance.Join(t.Context(), m.cfg, token)
 }
 

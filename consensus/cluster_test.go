@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"testing"
@@ -20,12 +21,20 @@ func (s tcpStream) Dial(address string, timeout time.Duration) (net.Conn, error)
 	return net.DialTimeout("tcp", address, timeout)
 }
 
+// listenTCP takes a port below those that the kernel hands out, so that it is still
+// free when a node comes back to it.
 func listenTCP(t testing.TB) StreamLayer {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	t.Helper()
+	var failed error
+	for range 20 {
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 20_000+rand.IntN(10_000)))
+		if err == nil {
+			return tcpStream{l}
+		}
+		failed = err
 	}
-	return tcpStream{l}
+	t.Fatal(failed)
+	return nil
 }
 
 // member is a node of a test cluster with what it runs on.
