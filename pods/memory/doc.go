@@ -57,7 +57,9 @@
 //
 // A start maps the saved index and compares it with the records by version and
 // checksum: only what differs is indexed again. What is damaged or of another
-// history is made anew from the records. The seed is 32 random bytes that the first
+// history is made anew from the records; when that is most of a large index, one
+// without a graph, whose vectors are all compared, answers until a job is done
+// ([Status] says how far it is). The seed is 32 random bytes that the first
 // marker brought; it decides the levels of the graph, so that nobody can choose ids
 // that spoil it, and is shown nowhere. Vectors of removed documents stay in the
 // saved file, which nobody searches for them, until the next marker.

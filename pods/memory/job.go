@@ -16,7 +16,9 @@ type job struct {
 	index   *index
 	space   vectorSpace
 	marker  marker
-	version uint64 // of the marker's record
+	version uint64 // of the marker's record; 0 = the index is made at another moment, and no other node has the same
+	all     int    // documents
+	made    int    // so far
 	before  *job   // of the same index, told to end
 	end     context.CancelFunc
 	done    chan struct{} // closed at the end
@@ -27,7 +29,7 @@ type job struct {
 const buildBatch = 256
 
 // begin starts the job of a marker. When it returns, the documents are those of
-// this moment. It is called from within Apply.
+// this moment. It is called from within Apply, or by a load.
 func (p *Pod) begin(tenant string, s vectorSpace, m marker, version uint64) {
 	t := p.indexes.open(tenant)
 	ctx, end := context.WithCancel(p.running)
@@ -43,6 +45,7 @@ func (p *Pod) begin(tenant string, s vectorSpace, m marker, version uint64) {
 	p.jobs.Add(1)
 	p.background.Go(func() {
 		defer p.jobs.Add(-1)
+		defer j.uncount()
 		defer close(j.done)
 		defer end()
 		err := j.run(ctx, func() { close(began) })
@@ -104,6 +107,29 @@ func (j *job) run(ctx context.Context, began func()) error {
 	return j.replace(ctx, built)
 }
 
+// count, advance and uncount keep the pod's figures of what its jobs have to do.
+func (j *job) count(documents int) {
+	j.all = documents
+	j.pod.all.Add(int64(documents))
+}
+
+func (j *job) advance(documents int) {
+	before := j.made
+	j.made += documents
+	j.pod.made.Add(int64(documents))
+	if j.made/jobStep > before/jobStep {
+		j.pod.config.Log.Info("an index of memory is being made", "tenant", j.tenant, "model", j.space.model, "documents", j.made, "of", j.all)
+	}
+}
+
+func (j *job) uncount() {
+	j.pod.made.Add(int64(-j.made))
+	j.pod.all.Add(int64(-j.all))
+}
+
+// jobStep is how many documents pass between two lines about a job in the log.
+const jobStep = 50_000
+
 // build makes the index of what was frozen and saves it.
 func (j *job) build(ctx context.Context, documents *spool) (built, error) {
 	cfg := j.marker.config(j.space.dim)
@@ -113,7 +139,11 @@ func (j *job) build(ctx context.Context, documents *spool) (built, error) {
 		return built{}, err
 	}
 	defer x.Close()
-	c := &catalogue{kinds: map[string]uint16{}, built: built{number: j.marker.Number, version: j.version}}
+	c := &catalogue{kinds: map[string]uint16{}}
+	if j.version != 0 {
+		c.built = built{number: j.marker.Number, version: j.version}
+	}
+	j.count(documents.documents)
 	batch := make([]vector.Item, 0, buildBatch)
 	flush := func() error {
 		if err := errors.Join(x.AddBatch(batch), ctx.Err()); err != nil {
@@ -127,6 +157,7 @@ func (j *job) build(ctx context.Context, documents *spool) (built, error) {
 		for i, row := range x.Rows(ids) {
 			c.documents[first+i].row = row
 		}
+		j.advance(len(batch))
 		batch = batch[:0]
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"maps"
+	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -57,6 +58,9 @@ func (p *Pod) Load(view store.View) error {
 		if err := sweep(p.config.Dir, keep); err != nil {
 			p.config.Log.Warn("old files of memory cannot be removed", "error", err)
 		}
+	}
+	for _, begin := range l.later { // once nothing unfinished is swept away
+		begin()
 	}
 	return nil
 }
@@ -117,6 +121,12 @@ func (p *Pod) equip(tenant string, t *index, s vectorSpace, l *loader) error {
 		next.built = built{}
 	}
 	gone, missing := next.compare(t)
+	if len(missing) > p.atOnce && len(missing) > next.index.Len()-len(gone) {
+		if next, err = p.substitute(next); err != nil {
+			return err
+		}
+		gone, missing = next.compare(t)
+	}
 	next.index.DeleteBatch(gone)
 	l.indexed(-len(missing))
 	err = next.fetch(p.running, p, tenant, t, missing, l.indexed)
@@ -130,6 +140,9 @@ func (p *Pod) equip(tenant string, t *index, s vectorSpace, l *loader) error {
 	t.mu.Unlock()
 	if err != nil {
 		return err
+	}
+	if next.substitute && m.Number > 0 {
+		l.later = append(l.later, func() { p.begin(tenant, s, m, 0) })
 	}
 	if v.unsaved >= saveFrom {
 		if err := p.save(tenant, t, v); err != nil {
@@ -154,6 +167,23 @@ func (p *Pod) resume(tenant string, s vectorSpace, m marker) (*standby, error) {
 	return &standby{index: x, marker: m, kinds: map[string]uint16{}, space: s}, err
 }
 
+// atOnce is how many documents a start links into a graph before it serves. Where
+// there are more, and most of all, an index without a graph stands in, which searches
+// compare whole, until a job has made the other.
+const atOnce = 16_384
+
+// substitute is an empty index without a graph, in the place of one with too little.
+func (p *Pod) substitute(b *standby) (*standby, error) {
+	b.index.Close()
+	cfg := b.marker.config(b.space.dim)
+	cfg.EfConstruction, cfg.RowsDir = vector.Unlinked, p.config.Dir
+	if err := os.MkdirAll(p.config.Dir, 0o700); err != nil {
+		return nil, err
+	}
+	x, err := vector.New(cfg)
+	return &standby{index: x, marker: b.marker, kinds: map[string]uint16{}, space: b.space, substitute: true}, err
+}
+
 // saveFrom is how many changes are worth saving an index while nobody waits; at
 // the end of the process also one in a hundred.
 const saveFrom = 4096
@@ -171,9 +201,9 @@ func (p *Pod) saveAtEnd(tenant string, s vectorSpace) error {
 }
 
 // save saves an index that nobody writes to. Without a marker it has no seed that
-// would last.
+// would last, without a graph there is little to save.
 func (p *Pod) save(tenant string, t *index, v *vectors) error {
-	if p.config.Dir == "" || v.marker.Number == 0 {
+	if p.config.Dir == "" || v.marker.Number == 0 || v.substitute {
 		return nil
 	}
 	t.mu.RLock()
@@ -202,6 +232,7 @@ type loader struct {
 	ready     []parsed // on their way into the index
 	documents int      // that can be searched
 	reported  int
+	later     []func() // starts the jobs that make what has a substitute
 }
 
 func (l *loader) add(c store.Change) {

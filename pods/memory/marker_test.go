@@ -364,6 +364,8 @@ func TestDeletedDocumentsNeverComeBack(t *testing.T) {
 		}
 		s := newSite(rt, dir)
 		defer func() { s.kill() }()
+		atOnce := rapid.SampledFrom([]int{3, 1000}).Draw(rt, "at once")
+		s.prepare = func(p *Pod) { p.atOnce = atOnce }
 		documents := map[string]string{}
 		var folder string // a snapshot of the state
 		var then map[string]string
@@ -392,6 +394,11 @@ func TestDeletedDocumentsNeverComeBack(t *testing.T) {
 				s.start()
 			case 8:
 				s.kill()
+				if rapid.Bool().Draw(rt, "lose what is saved") {
+					if err := os.RemoveAll(s.dir + "/vector"); err != nil {
+						rt.Fatal(err)
+					}
+				}
 				s.start()
 			case 9:
 				if folder == "" {

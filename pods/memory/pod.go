@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -40,12 +41,14 @@ type Pod struct {
 	config   Config
 	embedder model.Embedder
 	indexes  *indexes
+	atOnce   int        // see the constant
 	view     store.View // set by Load, before anything is served
 
 	running    context.Context // ends with the pod
 	stop       context.CancelFunc
 	background sync.WaitGroup
 	jobs       atomic.Int64  // that are not at their end
+	made, all  atomic.Int64  // documents of these jobs: so far, and in the end
 	turn       chan struct{} // held by the one that builds
 }
 
@@ -71,8 +74,9 @@ func New(c Config) (*Pod, error) {
 		config: c, embedder: c.Embedder, indexes: newIndexes(c.Embedder.ID(), c.Embedder.Dim()),
 		turn: make(chan struct{}, 1),
 	}
+	p.atOnce = math.MaxInt
 	if c.Dir != "" {
-		p.indexes.consolidate = consolidateLate
+		p.indexes.consolidate, p.atOnce = consolidateLate, atOnce
 	}
 	p.running, p.stop = context.WithCancel(context.Background())
 	return p, nil

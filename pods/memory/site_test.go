@@ -27,6 +27,8 @@ type site struct {
 	pod   *Pod
 	log   bytes.Buffer
 	index uint64
+
+	prepare func(*Pod) // before it loads
 }
 
 // siteSpace is the index that most tests are about.
@@ -54,6 +56,9 @@ func (s *site) start() {
 		s.t.Fatal(err)
 	}
 	s.pod = p
+	if s.prepare != nil {
+		s.prepare(p)
+	}
 	s.state, err = store.Open(s.dir, map[string][]store.Observer{Space: {p.ObserveChanges}, SpaceIndex: {p.ObserveIndexes}})
 	if err != nil {
 		s.t.Fatal(err)

@@ -18,6 +18,8 @@ type spool struct {
 	file *os.File
 	w    *bufio.Writer
 	err  error
+
+	documents int
 }
 
 const (
@@ -58,6 +60,7 @@ func (s *spool) add(d *frozen) error {
 	head = binary.LittleEndian.AppendUint64(head, d.version)
 	head = binary.LittleEndian.AppendUint32(head, d.sum)
 	head = binary.LittleEndian.AppendUint64(head, uint64(d.updated))
+	s.documents++
 	_, s.err = s.w.Write(head)
 	if s.err == nil {
 		_, s.err = s.w.Write(d.vector)

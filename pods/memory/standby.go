@@ -21,6 +21,8 @@ type standby struct {
 	built   built
 	changed int // since the marker
 	unsaved int
+
+	substitute bool // it has no graph, and another is to take its place
 }
 
 // reopen loads the index that was saved last. Without one that can be used it
@@ -120,6 +122,7 @@ func (v *vectors) use(b *standby) (old *vector.Index) {
 	old = v.index
 	v.index, v.marker, v.kinds, v.rows = b.index, b.marker, b.kinds, b.rows
 	v.built, v.changed, v.asked, v.unsaved = b.built, b.changed, b.changed, b.unsaved
+	v.substitute = b.substitute
 	v.dead, v.differs = b.index.Stats().Dead, false
 	return old
 }

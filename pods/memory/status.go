@@ -17,6 +17,9 @@ type Status struct {
 	Bytes     int64   `json:"bytes"`      // of main memory: vectors and, estimated, the rest
 	Vectors   Vectors `json:"vectors"`    // of all indexes
 	Building  int     `json:"building"`   // indexes that are being made anew
+	Made      int     `json:"made"`       // documents in these so far, of ToMake
+	ToMake    int     `json:"toMake"`     // documents that these will have; 0 until they are counted
+	Graphless int     `json:"graphless"`  // indexes that stand in for those: searches compare all their vectors
 	Differing int     `json:"differing"`  // indexes that are not what the site has recorded: see [Pod.Health]
 }
 
@@ -43,7 +46,7 @@ func (v *Vectors) total() int64 { return v.Codes + v.Links + v.Exact + v.Names +
 // Status counts the documents of all tenants.
 func (p *Pod) Status() Status {
 	s := p.indexes.status()
-	s.Building = int(p.jobs.Load())
+	s.Building, s.Made, s.ToMake = int(p.jobs.Load()), int(p.made.Load()), int(p.all.Load())
 	return s
 }
 
@@ -74,6 +77,9 @@ func (x *indexes) status() Status {
 			if v.differs {
 				s.Differing++
 			}
+			if v.substitute {
+				s.Graphless++
+			}
 		}
 		t.mu.RUnlock()
 	}
@@ -100,6 +106,7 @@ func (p *Pod) Metrics() []prometheus.Collector {
 		gauge("words", "Different words in the index.", nil, func(s Status) float64 { return float64(s.Words) }),
 		gauge("index_bytes", "Main memory that the index takes: vectors and, estimated, the rest.", nil, func(s Status) float64 { return float64(s.Bytes) }),
 		gauge("indexes_building", "Indexes of vectors that are being made anew.", nil, func(s Status) float64 { return float64(s.Building) }),
+		gauge("indexes_graphless", "Indexes of vectors without a graph, until it is made: searches compare all their vectors.", nil, func(s Status) float64 { return float64(s.Graphless) }),
 		gauge("indexes_differing", "Indexes of vectors that are not what the site has recorded.", nil, func(s Status) float64 { return float64(s.Differing) }),
 	}
 	for state, read := range map[string]func(*Vectors) int{
@@ -108,6 +115,13 @@ func (p *Pod) Metrics() []prometheus.Collector {
 	} {
 		all = append(all, gauge("vector_rows", "Rows of the indexes of vectors: live, or dead until the next marker.",
 			prometheus.Labels{"state": state}, func(s Status) float64 { return float64(read(&s.Vectors)) }))
+	}
+	for state, read := range map[string]func(Status) int{
+		"made": func(s Status) int { return s.Made },
+		"all":  func(s Status) int { return s.ToMake },
+	} {
+		all = append(all, gauge("building_documents", "Documents of the indexes that are being made anew: so far, and in the end.",
+			prometheus.Labels{"state": state}, func(s Status) float64 { return float64(read(s)) }))
 	}
 	for part, read := range map[string]func(*Vectors) int64{
 		"codes": func(v *Vectors) int64 { return v.Codes },

@@ -25,11 +25,13 @@ type vectors struct {
 	asked   int // changed, when the leader last asked
 	unsaved int // changes that no snapshot has
 
-	job     *job                // that makes the index anew
-	since   map[string]struct{} // ids that have changed since the job looked; nil = none looks
-	built   built               // what was made at a marker, for comparing
-	lost    uint64              // the marker at which that failed
-	differs bool                // built is not what the site has recorded
+	job   *job                // that makes the index anew
+	since map[string]struct{} // ids that have changed since the job looked; nil = none looks
+	built built               // what was made at a marker, for comparing
+
+	substitute bool   // see standby
+	lost       uint64 // the marker at which that failed
+	differs    bool   // built is not what the site has recorded
 }
 
 // built is an index as a marker made it.
