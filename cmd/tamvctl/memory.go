@@ -180,6 +180,21 @@ func (a *app) searchBody(in *searchOptions, args []string) (map[string]any, erro
 	return body, nil
 }
 
+// memoryStatus is what a node says about its memory.
+type memoryStatus struct {
+	Documents int `json:"documents"`
+	Building  int `json:"building"` // indexes that are being made
+	Made      int `json:"made"`
+	ToMake    int `json:"toMake"`
+}
+
+func (v *memoryStatus) draw(t *table) {
+	t.field(textDocuments, strconv.Itoa(v.Documents))
+	if v.Building > 0 {
+		t.field(textIndexing, bar(int64(v.Made), int64(v.ToMake))+strconv.Itoa(v.Made)+"/"+strconv.Itoa(v.ToMake))
+	}
+}
+
 func (a *app) memoryList() *cobra.Command {
 	var p paging
 	var kind string

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"tamv.internal/tamv/tap"
 	"tamv.internal/tamv/tap/client"
 )
 
@@ -120,6 +121,20 @@ func TestImportTellsALogHowFarItIs(t *testing.T) {
 	im.show()
 	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "7 documents") {
 		t.Errorf("told %q", got)
+	}
+}
+
+func TestStatusTellsHowFarAnIndexIs(t *testing.T) {
+	for want, v := range map[string]memoryStatus{
+		"documents  9\n": {Documents: 9},
+		"documents      9\nbeing indexed  [#####...............]  25 % 1/4\n": {Documents: 9, Building: 1, Made: 1, ToMake: 4},
+	} {
+		var out bytes.Buffer
+		table := newTable(&out, tap.English)
+		v.draw(table)
+		if err := table.w.Flush(); err != nil || out.String() != want {
+			t.Errorf("%q, want %q, %v", out.String(), want, err)
+		}
 	}
 }
 

@@ -29,6 +29,8 @@ var (
 
 	textNothingMatches = tap.Text{EN: "Memory holds nothing that matches.", ES: "La memoria no tiene nada que coincida."}
 
+	textIndexing = tap.Text{EN: "being indexed", ES: "indexándose"}
+
 	textFoundBy       = tap.Text{EN: "found by", ES: "hallado por"}
 	textVersionNumber = tap.Text{EN: "version", ES: "versión"}
 	textOwnVector     = tap.Text{EN: "own vector", ES: "vector propio"}

@@ -39,10 +39,8 @@ type status struct {
 		Size uint64 `json:"size"`
 		Root string `json:"root"`
 	} `json:"ledger"`
-	Memory struct {
-		Documents int `json:"documents"`
-	} `json:"memory"`
-	Models []string `json:"models"`
+	Memory memoryStatus `json:"memory"`
+	Models []string     `json:"models"`
 }
 
 func (a *app) statusCommand() *cobra.Command {
@@ -54,7 +52,7 @@ func (a *app) statusCommand() *cobra.Command {
 			t.field(textReady, yesNo(t, v.Ready))
 			t.field(textLedgerSize, strconv.FormatUint(v.Ledger.Size, 10))
 			t.field(textMerkleRoot, v.Ledger.Root)
-			t.field(textDocuments, strconv.Itoa(v.Memory.Documents))
+			v.Memory.draw(t)
 			t.field(textModels, strings.Join(v.Models, ", "))
 			t.line("")
 			drawConditions(t, v.Conditions)
