@@ -2,8 +2,27 @@ package pods
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"strconv"
 	"strings"
+)
+
+// Bounds of a number: what a float64 can hold, and no more digits than anybody
+// means. Comparing 1e-9999999 exactly, as a schema does, costs seconds.
+const (
+	maxNumberBytes = 64
+	maxExponent    = 400
+)
+
+var (
+	errEnd       = errors.New("it ends too early")
+	errSyntax    = errors.New("syntax error")
+	errTrailing  = errors.New("bytes after the value")
+	errDepth     = errors.New("nested too deeply")
+	errValues    = fmt.Errorf("more than %d values", MaxValues)
+	errDuplicate = errors.New("a key appears twice in one object")
+	errNumber    = errors.New("a number with too many digits or too large an exponent")
 )
 
 // scanner reads a body of valid UTF-8 once, from left to right (RFC 8259), and
@@ -103,6 +122,10 @@ func (s *scanner) array(depth int) error {
 		}
 	}
 }
+
+// fewMembers is how many members of one object are compared with each other one
+// by one.
+const fewMembers = 16
 
 // object reads what follows the opening brace.
 func (s *scanner) object(depth int) error {

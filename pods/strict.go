@@ -3,8 +3,6 @@ package pods
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"unicode/utf8"
 
 	"tamv.internal/tamv/tap"
@@ -18,23 +16,6 @@ const (
 	// MaxValues is how many values a body may hold: strings, numbers, true,
 	// false and null, arrays and objects. A schema may complain of each.
 	MaxValues = 16_384
-)
-
-// Bounds of a number: what a float64 can hold, and no more digits than anybody
-// means. Comparing 1e-9999999 exactly, as a schema does, costs seconds.
-const (
-	maxNumberBytes = 64
-	maxExponent    = 400
-)
-
-var (
-	errEnd       = errors.New("it ends too early")
-	errSyntax    = errors.New("syntax error")
-	errTrailing  = errors.New("bytes after the value")
-	errDepth     = errors.New("nested too deeply")
-	errValues    = fmt.Errorf("more than %d values", MaxValues)
-	errDuplicate = errors.New("a key appears twice in one object")
-	errNumber    = errors.New("a number with too many digits or too large an exponent")
 )
 
 // DecodeStrict parses exactly one JSON value and refuses what encoding/json
@@ -97,7 +78,3 @@ func Members(body []byte) ([]Member, error) {
 	}
 	return s.members, nil
 }
-
-// fewMembers is how many members of one object are compared with each other one
-// by one.
-const fewMembers = 16
