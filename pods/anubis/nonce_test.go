@@ -51,6 +51,16 @@ func TestNoncesExact(t *testing.T) {
 	})
 }
 
+func TestASpentNonceIsUsed(t *testing.T) {
+	n, now := newNonces(1<<20), time.Unix(1_767_225_600, 0)
+	id := idOfNonce("main/ana", "nonce")
+	for _, want := range []verdict{nonceFresh, nonceUsed} {
+		if got := n.spend(id, now, now); got != want {
+			t.Errorf("got %d, want %d", got, want)
+		}
+	}
+}
+
 func TestForgottenSpans(t *testing.T) {
 	var s nonceShard
 	for _, minute := range []int64{1000, 1001, 1060, 500, 440} {

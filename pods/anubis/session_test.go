@@ -138,6 +138,11 @@ func TestSessionRecord(t *testing.T) {
 	if err := s.gate.Flush(t.Context()); err != nil || len(records("main")) != 0 || len(records("other")) != 1 {
 		t.Fatal("closing did not remove the record", err)
 	}
+	// One that says nothing for too long is forgotten.
+	s.pass(SessionTTL)
+	if err := s.gate.Flush(t.Context()); err != nil || s.gate.sessions.len() != 0 || len(records("other")) != 0 {
+		t.Fatal("a silent session is kept", err)
+	}
 }
 
 // More sessions than fit a batch are recorded, and removed, over several.
