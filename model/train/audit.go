@@ -116,61 +116,70 @@ const (
 	weightHarmful    = 2 // of a harmful one: the corpus has as many of both, the world has not
 )
 
+// exampleSet collects windows of texts with their truths.
+type exampleSet struct {
+	folds    int
+	examples []example
+	words    lexical.Words   // scratch of add
+	features linear.Features // scratch of add
+}
+
+// add cuts a text into windows, which share its weight. Texts of one group fall
+// into one fold.
+func (s *exampleSet) add(text, group string, weight float64, t []truth) {
+	sum := sha256.Sum256([]byte(group))
+	fold := int(sum[0]) % s.folds
+	s.words.Cut(text)
+	first := len(s.examples)
+	linear.Windows(s.words.Len(), func(from, to int) {
+		s.features.Extract(&s.words, from, to)
+		x := example{words: slices.Clone(s.features.Words), grams: slices.Clone(s.features.Grams), truth: t, fold: fold}
+		x.wordScale, x.gramScale = s.features.Scales()
+		s.examples = append(s.examples, x)
+	})
+	for i := first; i < len(s.examples); i++ {
+		s.examples[i].weight = float32(weight / float64(len(s.examples)-first))
+	}
+}
+
 // auditExamples turns the material into windows with their truths. Weights keep
 // a template with a hundred expansions from drowning one with three.
 func auditExamples(m material, folds int) []example {
-	var out []example
-	var words lexical.Words
-	var f linear.Features
-	add := func(text, group string, weight float64, t []truth) {
-		sum := sha256.Sum256([]byte(group))
-		fold := int(sum[0]) % folds
-		words.Cut(text)
-		first := len(out)
-		linear.Windows(words.Len(), func(from, to int) {
-			f.Extract(&words, from, to)
-			x := example{words: slices.Clone(f.Words), grams: slices.Clone(f.Grams), truth: t, fold: fold}
-			x.wordScale, x.gramScale = f.Scales()
-			out = append(out, x)
-		})
-		for i := first; i < len(out); i++ {
-			out[i].weight = float32(weight / float64(len(out)-first))
-		}
-	}
+	s := exampleSet{folds: folds}
 	fine := make([]truth, len(auditLabels))
 	for _, x := range m.clinc {
-		add(x.Text, x.Class, weightClinc, fine)
+		s.add(x.Text, x.Class, weightClinc, fine)
 	}
 	for _, x := range m.banking {
-		add(x.Text, x.Class, weightBanking, fine)
+		s.add(x.Text, x.Class, weightBanking, fine)
 	}
 	for _, x := range m.clincOthers {
 		if x.Class == dataset.OutOfScope {
-			add(x.Text, x.Text, weightBeyond, fine)
+			s.add(x.Text, x.Text, weightBeyond, fine)
 		} else {
-			add(x.Text, x.Class, weightOther, fine)
+			s.add(x.Text, x.Class, weightOther, fine)
 		}
 	}
 	for _, p := range m.manual {
 		for k := range languages {
-			add(p.title[k], "manual "+p.id, weightTitle, fine)
-			out[len(out)-1].title = true
+			s.add(p.title[k], "manual "+p.id, weightTitle, fine)
+			s.examples[len(s.examples)-1].title = true
 			for _, sentence := range sentences(p.content[k]) {
-				add(sentence, "manual "+p.id, weightPassage, fine)
+				s.add(sentence, "manual "+p.id, weightPassage, fine)
 			}
 		}
 	}
 	for i, x := range m.bitext.messages {
-		add(x[i%2], x[0], weightMessage, fine)
+		s.add(x[i%2], x[0], weightMessage, fine)
 	}
 	for _, x := range m.moderation {
-		add(x.Text, x.Text, weightModeration, moderationTruth(x))
+		s.add(x.Text, x.Text, weightModeration, moderationTruth(x))
 	}
 	request := slices.Repeat([]truth{unknown}, len(auditLabels))
 	request[slices.Index(auditLabels, model.LabelHarm)] = yes
 	request[slices.Index(auditLabels, model.LabelFlagged)] = yes
 	for _, x := range m.behaviors {
-		add(x, x, weightBehavior, request)
+		s.add(x, x, weightBehavior, request)
 	}
 	size := make(map[int]int)
 	for _, x := range m.own {
@@ -181,9 +190,9 @@ func auditExamples(m material, folds int) []example {
 		if len(x.Labels) > 0 {
 			weight = weightHarmful
 		}
-		add(x.Text, fmt.Sprintf("own %d", x.Group), weight/math.Sqrt(float64(size[x.Group])), ownTruth(x.Labels))
+		s.add(x.Text, fmt.Sprintf("own %d", x.Group), weight/math.Sqrt(float64(size[x.Group])), ownTruth(x.Labels))
 	}
-	return out
+	return s.examples
 }
 
 // moderationTruth maps the moderation set's labels. Distress and sexual content
