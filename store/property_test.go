@@ -55,6 +55,7 @@ func TestTheSameLogGivesTheSameState(t *testing.T) {
 		run := func(name string, disturb bool) [32]byte {
 			dir := t.TempDir()
 			m := open(t, dir)
+			defer func() { _ = m.Close() }() // not only with the test: each maps much memory
 			for i := 0; i < len(packs); i++ {
 				commands := make([][]byte, len(packs[i]))
 				for j, b := range packs[i] {
