@@ -239,22 +239,31 @@ func (r *JoinRequest) check(token Token, reply []byte) (*Joined, error) {
 		return damaged(errForeign)
 	case nodeOf(leaf) != r.Node || in.Node != r.Node || !r.Key.PublicKey.Equal(leaf.PublicKey):
 		return damaged(errors.New("a certificate for another node or key"))
-	case !tap.ValidName(in.Site) || in.LedgerKey == "" || len(in.Members) == 0:
-		return damaged(errors.New("incomplete"))
 	}
 	if _, err := leaf.Verify(x509.VerifyOptions{Roots: a.roots, CurrentTime: r.Now()}); err != nil {
 		return damaged(err)
 	}
-	for _, m := range in.Members {
-		if !tap.ValidName(m.Node) || CheckAddress(m.Address) != nil {
-			return damaged(errors.New("a member without name or address"))
-		}
+	if err := in.complete(); err != nil {
+		return damaged(err)
 	}
 	certificate, key := a.Keys()
 	return &Joined{
 		Site: in.Site, Observer: in.Observer, Members: in.Members, LedgerKey: []byte(in.LedgerKey),
 		authority: certificate, authorityKey: key, certificate: pemCertificate(leaf.Raw),
 	}, nil
+}
+
+// complete holds that nothing is missing beside the certificate.
+func (r *JoinReply) complete() error {
+	if !tap.ValidName(r.Site) || r.LedgerKey == "" || len(r.Members) == 0 {
+		return errors.New("incomplete")
+	}
+	for _, m := range r.Members {
+		if !tap.ValidName(m.Node) || CheckAddress(m.Address) != nil {
+			return errors.New("a member without name or address")
+		}
+	}
+	return nil
 }
 
 // Host is the host of a HOST:PORT address, for [ServerNames]; "" if it is none.

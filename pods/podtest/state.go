@@ -259,17 +259,29 @@ func (s *State) Commit(ctx context.Context, b store.Batch) (store.Receipt, error
 		return first.receipt, nil
 	}
 	s.clock++
-	var appended []uint64
-	changes := s.expire()
-	expired, undo := len(changes), s.copy()
-	known := false
+	expired := s.expire()
+	changes, appended, known, err := s.applyAll(b)
+	if err != nil {
+		s.notify(expired)
+		return store.Receipt{}, err
+	}
+	receipt := s.record(b)
+	receipt.Appended, receipt.Duplicate = appended, known
+	s.requests[id] = kept{b.Fingerprint, receipt}
+	s.notify(append(expired, changes...))
+	return receipt, nil
+}
+
+// applyAll applies a batch's operations, or none. known says that a checkpoint was
+// recorded before.
+func (s *State) applyAll(b store.Batch) (changes []store.Change, appended []uint64, known bool, err error) {
+	undo := s.copy()
 	for _, op := range b.Ops {
 		number, change, err := s.apply(op)
 		if err != nil {
 			s.records, s.counters, s.sequences, s.balances = undo.records, undo.counters, undo.sequences, undo.balances
 			s.version, s.cluster = undo.version, undo.cluster
-			s.notify(changes[:expired])
-			return store.Receipt{}, err
+			return nil, nil, false, err
 		}
 		switch {
 		case number != 0 && op.Type == store.OpCheckpoint:
@@ -282,11 +294,7 @@ func (s *State) Commit(ctx context.Context, b store.Batch) (store.Receipt, error
 			changes = append(changes, change)
 		}
 	}
-	receipt := s.record(b)
-	receipt.Appended, receipt.Duplicate = appended, known
-	s.requests[id] = kept{b.Fingerprint, receipt}
-	s.notify(changes)
-	return receipt, nil
+	return changes, appended, known, nil
 }
 
 // copy keeps what a refused batch must not change. Values are never written in
