@@ -91,27 +91,6 @@ func record(action, outcome, subject string, data []byte) ([]byte, error) {
 	return append(append(body, data...), '}'), nil
 }
 
-func (a *app) evidenceList() *cobra.Command {
-	var p paging
-	var actor, action, from, to string
-	c := a.verb("list [flags]", textEvidenceList, cobra.NoArgs, func(ctx context.Context, _ []string) error {
-		query := p.query("actor", actor, "action", action, "from", from, "to", to)
-		return show(ctx, a, "GET", evidencePath, query, nil, func(t *table, v ledgerPage) {
-			t.head(textPosition, textTime, textActor, textAction, textOutcome, textEvidence)
-			for _, e := range v.Entries {
-				t.row(strconv.FormatUint(e.Position, 10), e.Time, e.Actor, e.Action, e.Outcome, e.EvidenceHash)
-			}
-			t.more(v.Next)
-		})
-	})
-	c.Flags().StringVar(&actor, "actor", "", textFlagActor.In(a.lang))
-	c.Flags().StringVar(&action, "action", "", textFlagAction.In(a.lang))
-	c.Flags().StringVar(&from, "from", "", textFlagFrom.In(a.lang))
-	c.Flags().StringVar(&to, "to", "", textFlagTo.In(a.lang))
-	p.flags(a, c)
-	return c
-}
-
 func (a *app) evidenceShow() *cobra.Command {
 	return a.verb("show HASH", textEvidenceShow, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
 		return show(ctx, a, "GET", entryPath(args[0]), nil, nil, func(t *table, e ledgerEntry) {

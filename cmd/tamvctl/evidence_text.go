@@ -90,6 +90,8 @@ var (
 	textAuditWhole      = tap.Text{EN: "whole: every entry since the first", ES: "entera: cada entrada desde la primera"}
 	textAuditSinceLast  = tap.Text{EN: "since the last visit: entries from position %d on; those before were not read again", ES: "desde la última visita: entradas desde la posición %d; las anteriores no se releyeron"}
 	textAuditing        = tap.Text{EN: "checking", ES: "comprobando"}
+	textSearching       = tap.Text{EN: "searching below position %d", ES: "buscando por debajo de la posición %d"}
+	textListArchived    = tap.Text{EN: "Older entries have left the site: `tamvctl evidence segments` says which files have them.", ES: "Las entradas anteriores salieron del sitio: `tamvctl evidence segments` dice qué archivos las tienen."}
 	textMirroring       = tap.Text{EN: "copying", ES: "copiando"}
 	textEntriesAt       = tap.Text{EN: "%d of %d entries, %.0f/s", ES: "%d de %d entradas, %.0f/s"}
 	textArchivedBefore  = tap.Text{EN: "%d segments were archived before the error.", ES: "%d segmentos se archivaron antes del error."}
