@@ -1,9 +1,13 @@
 package appliance
 
 import (
+	"errors"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
+	"strconv"
+	"syscall"
 	"time"
 
 	"tamv.internal/tamv/tap"
@@ -95,9 +99,16 @@ func (c Config) validate() error {
 	if c.Data == "" {
 		return tap.E("appliance.config", tap.Invalid, "a data folder is needed")
 	}
+	info, err := os.Stat(c.Data)
+	switch {
+	case err == nil && !info.IsDir():
+		return tap.E("appliance.config", tap.Invalid, "the data folder %s is a file", c.Data)
+	case errors.Is(err, syscall.ENOTDIR):
+		return tap.E("appliance.config", tap.Invalid, "the data folder %s cannot be: a part of the path is a file", c.Data)
+	}
 	for _, address := range []string{c.Listen, c.Advertise} {
-		if _, _, err := net.SplitHostPort(address); address != "" && err != nil {
-			return tap.Wrap("appliance.config", tap.Invalid, err, "the address %q is not HOST:PORT", address)
+		if _, port, err := net.SplitHostPort(address); address != "" && (err != nil || !isPort(port)) {
+			return tap.E("appliance.config", tap.Invalid, "the address %q is not HOST:PORT with a port from 0 to 65535", address)
 		}
 	}
 	for _, name := range []string{c.Site, c.Node, c.Tenant} {
@@ -105,8 +116,13 @@ func (c Config) validate() error {
 			return tap.E("appliance.config", tap.Invalid, "%q is no name for a site, node or tenant: they are 1 to 64 of a-z, 0-9, '-', '_' and '.'", name)
 		}
 	}
-	_, err := memoryTier(c.MemoryTier)
+	_, err = memoryTier(c.MemoryTier)
 	return err
+}
+
+func isPort(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 16)
+	return err == nil
 }
 
 func (c Config) path(parts ...string) string {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"syscall"
 
 	"tamv.internal/tamv/cluster"
 	"tamv.internal/tamv/tap"
@@ -29,7 +30,7 @@ func openPort(address string) (net.Listener, net.PacketConn, error) {
 	for range portAttempts {
 		tcp, err := net.Listen("tcp", address)
 		if err != nil {
-			return nil, nil, tap.Wrap("appliance.listen", tap.Unavailable, err, "cannot listen on %s; is another tamvd running?", address)
+			return nil, nil, tap.Wrap("appliance.listen", tap.Unavailable, err, "cannot listen on %s", address).WithCode(listenCode(err))
 		}
 		udp, err := net.ListenPacket("udp", tcp.Addr().String())
 		if err == nil {
@@ -40,7 +41,18 @@ func openPort(address string) (net.Listener, net.PacketConn, error) {
 			break
 		}
 	}
-	return nil, nil, tap.Wrap("appliance.listen", tap.Unavailable, lastErr, "cannot listen on %s over UDP", address)
+	return nil, nil, tap.Wrap("appliance.listen", tap.Unavailable, lastErr, "cannot listen on %s over UDP", address).WithCode(listenCode(lastErr))
+}
+
+// CodeAddressInUse is the code of a port that another process has; the kind is
+// Unavailable.
+const CodeAddressInUse = "address_in_use"
+
+func listenCode(err error) string {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return CodeAddressInUse
+	}
+	return ""
 }
 
 // listenAddress is where to listen: as configured, else where this node did

@@ -27,6 +27,14 @@ func Recover(cfg Config) (err error) {
 	if err := cfg.validate(); err != nil {
 		return err
 	}
+	if !FoundedAt(cfg.Data) {
+		return noNode(cfg.Data)
+	}
+	release, err := Occupy(cfg.Data)
+	if err != nil {
+		return err
+	}
+	defer release()
 	settings, err := cluster.ReadSettings(cfg.Data)
 	if err != nil {
 		return err
@@ -44,7 +52,7 @@ func Recover(cfg Config) (err error) {
 	c := consensus.DefaultConfig()
 	c.ID, c.Dir, c.Logger, c.Clock = settings.Node, cfg.path("raft"), cfg.Logger, cfg.Now
 	if err := consensus.Recover(c, replicated{s}); err != nil {
-		return tap.Wrap("appliance.recover", tap.Unavailable, err, "this node cannot become the only member: %v", err)
+		return tap.Wrap("appliance.recover", tap.Unavailable, err, "this node cannot become the only member")
 	}
 	return nil
 }

@@ -35,9 +35,17 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.validate(); err != nil {
 		return err
 	}
+	if cfg.Existing && !FoundedAt(cfg.Data) {
+		return noNode(cfg.Data)
+	}
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return tap.Wrap("appliance.run", tap.Unavailable, err, "the data folder %s cannot be made", cfg.Data)
 	}
+	release, err := Occupy(cfg.Data)
+	if err != nil {
+		return err
+	}
+	defer release()
 	for attempt := 1; ; attempt++ {
 		err := runOnce(ctx, cfg)
 		if errors.Is(err, errRestart) && ctx.Err() == nil && attempt <= maxRepairs {
@@ -307,7 +315,7 @@ func (n *node) catchUp(ctx context.Context) error {
 		}
 		if time.Since(told) >= catchUpTurn {
 			told = time.Now()
-			n.cfg.Logger.Warn("waiting for a leader and its state", "error", err)
+			n.cfg.Logger.Warn("waiting for the other members: no majority answers this node yet. Start those that are off; when they are lost for good, see tamvd recover", "error", err)
 		}
 	}
 }

@@ -35,8 +35,8 @@ func Init(cfg Config) (Founded, error) {
 	if err := cfg.validate(); err != nil {
 		return Founded{}, err
 	}
-	if FoundedAt(cfg.Data) {
-		return Founded{}, tap.E("appliance.init", tap.Conflict, "the folder %s belongs to a node already", cfg.Data)
+	if err := vacant(cfg.Data); err != nil {
+		return Founded{}, err
 	}
 	address := cfg.Advertise
 	if address == "" {
@@ -73,8 +73,8 @@ func InitFrom(cfg Config, file []byte, code string) (Founded, error) {
 	if err := cfg.validate(); err != nil {
 		return Founded{}, err
 	}
-	if FoundedAt(cfg.Data) {
-		return Founded{}, tap.E("appliance.init", tap.Conflict, "the folder %s belongs to a node already", cfg.Data)
+	if err := vacant(cfg.Data); err != nil {
+		return Founded{}, err
 	}
 	opener, err := cluster.ParseCode(code)
 	if err != nil {
@@ -143,6 +143,18 @@ func FoundedAt(folder string) bool {
 	return !tap.IsKind(err, tap.NotFound)
 }
 
+// vacant refuses a folder that is a node's, or of which that cannot be told.
+func vacant(folder string) error {
+	_, err := cluster.ReadSettings(folder)
+	switch {
+	case err == nil:
+		return tap.E("appliance.found", tap.Conflict, "the folder %s belongs to a node already; tamvd run starts it", folder)
+	case tap.IsKind(err, tap.NotFound):
+		return nil
+	}
+	return err
+}
+
 // Join makes the folder of another node of a site, with the token of an
 // invitation: it asks the members that the token names and keeps what they
 // answer. It starts nothing. Presented again by the same folder, the same token
@@ -152,8 +164,8 @@ func Join(ctx context.Context, cfg Config, token string) error {
 	if err := cfg.validate(); err != nil {
 		return err
 	}
-	if FoundedAt(cfg.Data) {
-		return tap.E("appliance.join", tap.Conflict, "the folder %s belongs to a node already; tamvd run starts it", cfg.Data)
+	if err := vacant(cfg.Data); err != nil {
+		return err
 	}
 	parsed, err := cluster.ParseToken(token)
 	if err != nil {
@@ -228,8 +240,7 @@ func settle(cfg Config, bound string) (cluster.Settings, error) {
 	case !tap.IsKind(err, tap.NotFound):
 		return settings, err
 	case cfg.Existing:
-		return settings, tap.Wrap("appliance.run", tap.NotFound, err,
-			"the folder %s belongs to no node: tamvd init founds a site there, tamvd join makes it a member of one", cfg.Data)
+		return settings, noNode(cfg.Data)
 	}
 	if cfg.Advertise != "" {
 		bound = cfg.Advertise
@@ -238,6 +249,11 @@ func settle(cfg Config, bound string) (cluster.Settings, error) {
 		return settings, err
 	}
 	return settings, settings.Write(cfg.Data)
+}
+
+// noNode is about a folder that nobody made a node's.
+func noNode(folder string) error {
+	return tap.E("appliance.run", tap.NotFound, "the folder %s belongs to no node: tamvd init founds a site there, tamvd join makes it a member of one", folder).WithCode("no_node")
 }
 
 // resettle takes over where a node listens and is reached now, if that changed.

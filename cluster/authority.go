@@ -75,7 +75,11 @@ func OpenAuthority(dir string, now time.Time) (*Authority, error) {
 // there already, because a start was cut off in between or ca.pem was lost, is
 // kept: under the same key and name, trust in the old certificate holds.
 func found(certFile, keyFile string, now time.Time) (*Authority, error) {
+	fresh := absent(keyFile)
 	key, err := openKey(keyFile)
+	if err != nil && fresh {
+		return nil, err // it could not be made, and says why
+	}
 	if err != nil {
 		return nil, tap.Wrap("cluster.authority", tap.Unavailable, err,
 			"the certificate authority's key %s is damaged; put back the copy you kept, or remove it to found a new authority", keyFile)

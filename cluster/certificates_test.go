@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -360,5 +361,24 @@ func TestSettings(t *testing.T) {
 	}
 	if err := WritePrivate(filepath.Join(dir, "none", "x"), nil); !tap.IsKind(err, tap.Unavailable) {
 		t.Errorf("a folder that is not there: %v", err)
+	}
+}
+
+// A key that could not be written is no damaged one, and nothing is left of it.
+func TestAuthorityThatCannotBeWritten(t *testing.T) {
+	dir := t.TempDir()
+	inTheWay := filepath.Join(dir, AuthorityKeyFile+".incoming", "x")
+	if err := os.MkdirAll(inTheWay, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, err := OpenAuthority(dir, time.Now())
+	if e := tap.AsError(err); e == nil || e.Kind != tap.Unavailable || !strings.Contains(e.Message, "cannot be written") {
+		t.Errorf("%v", err)
+	}
+	if err := os.RemoveAll(filepath.Dir(inTheWay)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenAuthority(dir, time.Now()); err != nil {
+		t.Errorf("once it can be written: %v", err)
 	}
 }

@@ -110,6 +110,7 @@ func WritePrivate(path string, data []byte) error {
 		err = syncFolder(filepath.Dir(path))
 	}
 	if err != nil {
+		_ = os.Remove(incoming) // half a secret serves nobody
 		return tap.Wrap("cluster.write", tap.Unavailable, err, "the file %s cannot be written", path)
 	}
 	return nil
