@@ -27,6 +27,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"syscall"
 
 	"tamv.internal/tamv/tap"
 )
@@ -130,7 +131,7 @@ type Output struct {
 // Write implements io.Writer.
 func (o *Output) Write(p []byte) (int, error) {
 	n, err := o.W.Write(p)
-	if err != nil && o.err == nil {
+	if err != nil && o.err == nil && !errors.Is(err, syscall.EPIPE) { // who closed the pipe has read enough
 		o.err = err
 	}
 	return n, err
@@ -155,8 +156,8 @@ func Outcome(ctx context.Context, err error, out *Output) error {
 		}
 		e.Code, e.Err = CodeInterrupted, nil
 		return &e
-	case written != nil && (err == nil || errors.Is(err, out.err)):
-		return written
+	case written != nil && (err == nil || errors.Is(err, out.err) && tap.AsError(err).Op == ""):
+		return written // what knows more says so
 	}
 	return err
 }

@@ -18,6 +18,7 @@ var headings = map[string]tap.Text{
 // The help that cobra adds.
 var (
 	textHelpFlag        = tap.Text{EN: "show this help", ES: "muestra esta ayuda"}
+	textVersionFlag     = tap.Text{EN: "print the release", ES: "muestra la versión"}
 	textHelpCommand     = tap.Text{EN: "Show the help of a command.", ES: "Muestra la ayuda de una orden."}
 	textCompletion      = tap.Text{EN: "Print a script that completes commands in a shell.", ES: "Imprime un guion que completa órdenes en un intérprete."}
 	textCompletionShell = tap.Text{EN: "Print the script for %s.", ES: "Imprime el guion para %s."}
@@ -29,7 +30,7 @@ var (
 // given, the usage; the word, the command; the commands that are like it; the
 // flags, the usage; the flag; the flag, the value, its form.
 var (
-	textValues         = tap.Text{EN: "%d values are given; the command is: %s", ES: "se dan %d valores; la orden es: %s"}
+	textValues         = tap.Text{EN: "values given: %d; the command is: %s", ES: "valores dados: %d; la orden es: %s"}
 	textUnknownCommand = tap.Text{EN: "unknown command %q for %s", ES: "orden desconocida %q de %s"}
 	textMeant          = tap.Text{EN: "did you mean %s?", ES: "¿quiso decir %s?"}
 	textMissing        = tap.Text{EN: "required flags are not given: %s; the command is: %s", ES: "faltan opciones obligatorias: %s; la orden es: %s"}

@@ -21,6 +21,11 @@ func Prepare(root *cobra.Command, lang tap.Lang) {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagMistake(err, lang) })
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
+	if root.Version != "" {
+		root.InitDefaultVersionFlag()
+		root.Flags().Lookup("version").Usage = textVersionFlag.In(lang)
+		root.SetVersionTemplate("{{.DisplayName}} {{.Version}}\n")
+	}
 	long := root.Long
 	if long == "" {
 		long = root.Short

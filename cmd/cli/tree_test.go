@@ -38,8 +38,8 @@ func TestMistakesInTheCommandLine(t *testing.T) {
 		"thing make a --kind k":                     "",
 		"thng":                                      `unknown command "thng" for tamvx; did you mean thing?`,
 		"thing unmake":                              `unknown command "unmake" for tamvx thing`,
-		"thing make":                                "0 values are given; the command is: tamvx thing make NAME",
-		"thing make a b":                            "2 values are given; the command is: tamvx thing make NAME",
+		"thing make":                                "values given: 0; the command is: tamvx thing make NAME",
+		"thing make a b":                            "values given: 2; the command is: tamvx thing make NAME",
 		"thing make a":                              "required flags are not given: --kind; the command is: tamvx thing make NAME",
 		"thing make a --kin k":                      "unknown flag: --kin",
 		"thing make -1":                             "unknown flag: -1; values that begin with a hyphen come last, behind --",
@@ -49,7 +49,7 @@ func TestMistakesInTheCommandLine(t *testing.T) {
 		"thing make a --kind k --within soon":       `--within "soon" is not a time such as 30s, 5m or 2h`,
 		"thing make a --kind k --from here":         `--from "here": `,
 		"thing make a --kind k --=x":                "bad flag syntax: --=x",
-		"completion bash --no-descriptions garbage": "1 values are given; the command is: tamvx completion bash",
+		"completion bash --no-descriptions garbage": "values given: 1; the command is: tamvx completion bash",
 	} {
 		root, _ := tree(tap.English)
 		root.SetArgs(strings.Fields(line))

@@ -80,6 +80,7 @@ func (a *app) root() *cobra.Command {
 	root := a.group("tamvctl", textRoot,
 		a.identityCommand(), a.intentCommand(), a.memoryCommand(), a.tcepCommand(), a.evidenceCommand(), a.witnessCommand(),
 		a.subjectCommand(), a.securityCommand(), a.guardianCommand(), a.roomCommand(), a.clusterCommand(), a.statusCommand(), a.readyCommand(), a.apiCommand(), a.demoCommand(), a.contextCommand(), a.versionCommand())
+	root.Version = tap.Release
 	root.SetOut(a.out)
 	root.SetErr(a.errOut)
 	flags := root.PersistentFlags()

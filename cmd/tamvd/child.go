@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -30,12 +31,14 @@ type child struct {
 
 	mu      sync.Mutex
 	process *os.Process // guarded by mu; the present one
+	spoke   int64       // guarded by mu; length of the log when it began
 	stopped bool        // guarded by mu
 	ended   chan struct{}
 }
 
 // run starts the process and keeps it running until the stop; with a token it
-// joins the site first. changed is called whenever there is another process.
+// joins the site first. changed is called whenever there is another process. One
+// that ends before it ever served fails with what it said: it would again.
 func (c *child) run(ctx context.Context, fail context.CancelCauseFunc, token string, changed func() error) error {
 	if err := os.MkdirAll(c.folder, 0o700); err != nil {
 		return tap.Wrap("tamvd.dev", tap.Unavailable, err, "the node's folder cannot be made")
@@ -52,6 +55,7 @@ func (c *child) run(ctx context.Context, fail context.CancelCauseFunc, token str
 		return err
 	}
 	c.ended = make(chan struct{})
+	served := false
 	go func() {
 		defer close(c.ended)
 		for {
@@ -62,6 +66,11 @@ func (c *child) run(ctx context.Context, fail context.CancelCauseFunc, token str
 			if stopped {
 				return
 			}
+			if !served && !c.ready() {
+				fail(tap.E("tamvd.dev", tap.Unavailable, "node %s did not start: %s; its log is %s", c.name, c.lastWords(), c.log()))
+				return
+			}
+			served = true
 			select {
 			case <-ctx.Done():
 				return
@@ -87,11 +96,14 @@ func (c *child) start(args []string, input string) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, tap.Wrap("tamvd.dev", tap.Internal, err, "this program does not find itself")
 	}
-	log, err := os.OpenFile(filepath.Join(c.folder, "tamvd.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(c.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, tap.Wrap("tamvd.dev", tap.Unavailable, err, "the node's log cannot be written")
 	}
 	defer log.Close()
+	if before, err := log.Stat(); err == nil {
+		c.spoke = before.Size()
+	}
 	cmd := exec.Command(self, args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), log, log
 	cmd.SysProcAttr = detached()
@@ -114,22 +126,50 @@ func (c *child) pid() int {
 	return c.process.Pid
 }
 
-// awaitReady waits until the node has written its context file.
+// log is the file with what the processes of this node said.
+func (c *child) log() string { return filepath.Join(c.folder, "tamvd.log") }
+
+// lastWords are the error that the process ended with, if it said one.
+func (c *child) lastWords() string {
+	c.mu.Lock()
+	spoke := c.spoke
+	c.mu.Unlock()
+	said, err := os.ReadFile(c.log())
+	if err != nil || int64(len(said)) < spoke {
+		return "its log cannot be read"
+	}
+	for _, line := range slices.Backward(strings.Split(string(said[spoke:]), "\n")) {
+		if words, found := strings.CutPrefix(line, "tamvd: "); found {
+			return words
+		}
+	}
+	return "it was ended"
+}
+
+// ready says whether the node has written its context file.
+func (c *child) ready() bool {
+	_, err := os.Stat(filepath.Join(c.folder, "context.json"))
+	return err == nil
+}
+
+// awaitReady waits until the node is ready; the error is the cause of ctx's end,
+// or Unavailable when it takes too long.
 func (c *child) awaitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	late, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
-	for {
-		if _, err := os.Stat(filepath.Join(c.folder, "context.json")); err == nil {
-			return nil
-		}
+	for !c.ready() {
 		select {
 		case <-ticker.C:
-		case <-ctx.Done():
-			return tap.Wrap("tamvd.dev", tap.Unavailable, ctx.Err(), "node %s did not start; its log is %s", c.name, filepath.Join(c.folder, "tamvd.log"))
+		case <-late.Done():
+			if cause := context.Cause(ctx); cause != nil {
+				return cause
+			}
+			return tap.E("tamvd.dev", tap.Unavailable, "node %s did not start within %s; its log is %s", c.name, startTimeout, c.log())
 		}
 	}
+	return nil
 }
 
 // stop ends the process in good order, or kills it when it takes too long.
@@ -151,7 +191,7 @@ func (c *child) stop() error {
 	}
 	_ = process.Kill()
 	<-c.ended
-	return tap.E("tamvd.dev", tap.Timeout, "node %s did not stop and was killed; its log is %s", c.name, filepath.Join(c.folder, "tamvd.log"))
+	return tap.E("tamvd.dev", tap.Timeout, "node %s did not stop and was killed; its log is %s", c.name, c.log())
 }
 
 // writeJSON replaces a small file in one step.

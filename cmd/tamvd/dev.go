@@ -22,7 +22,7 @@ func (a *app) devCommand() *cobra.Command {
 	c.Flags().IntVar(&nodes, "nodes", 1, nodesTexts.In(a.lang))
 	c.Flags().BoolVar(&n.NewLedgerKey, "new-log-key", false, newLogKeyTexts.In(a.lang))
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if n.Data == "" {
+		if !c.Flags().Changed("data") {
 			folder, remove, err := temporaryFolder()
 			if err != nil {
 				return err
@@ -35,10 +35,10 @@ func (a *app) devCommand() *cobra.Command {
 			return err
 		}
 		if nodes == 1 {
+			if err := ofSize(cfg.Data, 1); err != nil {
+				return err
+			}
 			return appliance.Run(c.Context(), cfg)
-		}
-		if cfg.Listen == "" {
-			cfg.Listen = appliance.DefaultListen
 		}
 		return runSite(c.Context(), nodes, cfg, func(s *site) { siteBanner(a.stdout, a.lang, s) })
 	}

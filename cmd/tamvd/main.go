@@ -9,8 +9,9 @@
 //
 // --data names the folder of the node, /var/lib/tamv unless given.
 // It logs to standard error and prints the rest on standard output, in the language
-// of the environment's locale, English or Spanish. The exit code is that of the
-// error's kind, as with tamvctl. `tamvd COMMAND --help` lists the flags.
+// of the environment's locale, English or Spanish, and goes on when nobody reads
+// them. The exit code is 0 after an orderly stop, else that of the error's kind, as
+// with tamvctl. `tamvd COMMAND --help` lists the flags, `tamvd --help` the codes.
 package main
 
 import (
@@ -29,6 +30,8 @@ func main() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
+	// A daemon outlives the pipe that it was started with.
+	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()

@@ -31,8 +31,10 @@ func (a *app) initCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(a.stdout, foundedTexts.In(a.lang), founded.Site, founded.Node, cfg.Data, founded.Fingerprint, founded.VerifierKey,
-			founded.RecoveryFile, founded.RecoveryCode, cfg.Data)
+		if _, err := fmt.Fprintf(a.stdout, foundedTexts.In(a.lang), founded.Site, founded.Node, cfg.Data, founded.Fingerprint, founded.VerifierKey,
+			founded.RecoveryFile, founded.RecoveryCode, cfg.Data); err != nil {
+			return tap.Wrap("tamvd.init", tap.Unavailable, err, "the site is founded, but its recovery code, which is shown once, could not be shown").WithCode(codeUnshown)
+		}
 		return nil
 	}
 	return c

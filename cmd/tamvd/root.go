@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tamv.internal/tamv/appliance"
+	"tamv.internal/tamv/cmd/cli"
 	"tamv.internal/tamv/tap"
 )
 
@@ -23,31 +24,24 @@ type app struct {
 
 // run executes one command line and returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{tap.LocaleLang(os.Getenv), stdin, stdout, stderr}
+	out := &cli.Output{W: stdout}
+	a := &app{tap.LocaleLang(os.Getenv), stdin, out, stderr}
 	root := &cobra.Command{
-		Use: "tamvd", Short: shortTexts.In(a.lang),
-		SilenceUsage: true, SilenceErrors: true,
+		Use: "tamvd", Short: shortTexts.In(a.lang), Version: tap.Release,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	root.AddCommand(a.initCommand(), a.joinCommand(), a.runCommand(), a.recoverCommand(), a.devCommand(), &cobra.Command{
 		Use: "version", Short: versionTexts.In(a.lang), Args: cobra.NoArgs,
-		Run: func(*cobra.Command, []string) { fmt.Fprintln(stdout, "tamvd", tap.Release) },
+		Run: func(*cobra.Command, []string) { fmt.Fprintln(a.stdout, "tamvd", tap.Release) },
 	})
 	root.SetArgs(args)
-	root.SetOut(stdout)
+	root.SetOut(a.stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
-	if err == nil {
-		return 0
+	cli.Prepare(root, a.lang)
+	if err := cli.Outcome(ctx, root.ExecuteContext(ctx), out); err != nil {
+		return cli.Reporter{Program: "tamvd", Lang: a.lang, Hint: hint}.Report(stderr, err)
 	}
-	e := tap.AsError(err)
-	if e.Kind == tap.Internal && e.Op == "" { // cobra's own: a wrong flag or command
-		e = tap.E("", tap.Invalid, "%v", err)
-		fmt.Fprintf(stderr, "tamvd: %v\n%s\n", err, usageTexts.In(a.lang))
-	} else {
-		fmt.Fprintf(stderr, "tamvd: %v\n%s\n", err, e.Kind.Traits().Hint.In(a.lang))
-	}
-	return e.Kind.Traits().ExitCode
+	return 0
 }
 
 // node is the settings of a node as its flags give them.
@@ -79,6 +73,9 @@ func (n *node) config(a *app) (appliance.Config, error) {
 		level = slog.LevelDebug
 	}
 	n.Logger = slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level}))
+	if n.Data == "" { // a variable that is not set, rather than a wish to live here
+		return appliance.Config{}, cli.Usage("--data names no folder")
+	}
 	data, err := filepath.Abs(n.Data)
 	if err != nil {
 		return appliance.Config{}, tap.Wrap("tamvd.data", tap.Invalid, err, "the data folder has no absolute path")

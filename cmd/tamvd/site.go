@@ -2,13 +2,16 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"tamv.internal/tamv/appliance"
@@ -36,8 +39,19 @@ func runSite(ctx context.Context, count int, cfg appliance.Config, announce func
 	if count < 2 || count > maxNodes {
 		return tap.E("tamvd.dev", tap.Invalid, "--nodes is from 1 to %d", maxNodes)
 	}
+	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+		return tap.Wrap("tamvd.dev", tap.Unavailable, err, "the data folder %s cannot be made", cfg.Data)
+	}
+	release, err := appliance.Occupy(cfg.Data)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := ofSize(cfg.Data, count); err != nil {
+		return err
+	}
 	s := &site{folder: cfg.Data, started: time.Now()}
-	addresses, err := freeAddresses(cfg.Listen, count)
+	addresses, err := siteAddresses(cfg, count)
 	if err != nil {
 		return err
 	}
@@ -52,9 +66,12 @@ func runSite(ctx context.Context, count int, cfg appliance.Config, announce func
 	if err == nil {
 		announce(s)
 		<-ctx.Done()
-		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-			err = cause
-		}
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if errors.Is(err, context.Canceled) { // asked to stop, perhaps before all nodes were up
+		err = nil
 	}
 	for _, c := range s.nodes {
 		err = errors.Join(err, c.stop())
@@ -62,25 +79,70 @@ func runSite(ctx context.Context, count int, cfg appliance.Config, announce func
 	return err
 }
 
+// members are the processes of the site that was in this folder before, if any.
+func members(folder string) []process {
+	raw, err := os.ReadFile(filepath.Join(folder, devFile))
+	var known struct {
+		Nodes []process `json:"nodes"`
+	}
+	if err != nil || json.Unmarshal(raw, &known) != nil {
+		return nil
+	}
+	return known.Nodes
+}
+
+// ofSize refuses a folder that has a site of another number of nodes: new ones
+// beside what is there would be a second site that nobody asked for.
+func ofSize(folder string, count int) error {
+	there := len(members(folder))
+	if there == 0 && count > 1 && appliance.FoundedAt(folder) {
+		there = 1
+	}
+	if there == 0 || there == count {
+		return nil
+	}
+	return tap.E("tamvd.dev", tap.Conflict, "the folder %s has a site whose number of nodes is %d, not %d", folder, there, count).WithCode(codeSite)
+}
+
+// siteAddresses are where the nodes listen: where they did before, because nodes
+// that all moved at once would not find each other; else as asked.
+func siteAddresses(cfg appliance.Config, count int) ([]string, error) {
+	var before []string
+	for _, p := range members(cfg.Data) {
+		before = append(before, p.Address)
+	}
+	if _, port, err := net.SplitHostPort(cfg.Listen); before != nil && (cfg.Listen == "" || err == nil && port == "0") {
+		return before, nil
+	}
+	if cfg.Listen == "" {
+		cfg.Listen = appliance.DefaultListen
+	}
+	asked, err := freeAddresses(cfg.Listen, count)
+	if err == nil && before != nil && !slices.Equal(asked, before) {
+		return nil, tap.E("tamvd.dev", tap.Conflict, "the nodes of the site in %s listen on %s and cannot all move at once; leave --listen out", cfg.Data, strings.Join(before, ", ")).WithCode(codeSite)
+	}
+	return asked, err
+}
+
 // start brings every node up: the first founds the site, the others join it,
-// and all of them vote at the end.
+// and all of them vote at the end. Those that were members before run first,
+// because a site needs its majority before it answers.
 func (s *site) start(ctx context.Context, fail context.CancelCauseFunc, cfg appliance.Config) error {
 	first := s.nodes[0]
-	old := appliance.FoundedAt(first.folder)
-	if !old {
+	if !appliance.FoundedAt(first.folder) {
 		cfg.Data, cfg.Listen, cfg.Node = first.folder, first.address, first.name
 		if _, err := appliance.Init(cfg); err != nil {
 			return err
 		}
 	}
-	if err := first.run(ctx, fail, "", s.save); err != nil {
-		return err
-	}
-	if old { // a site needs its majority before it answers
-		for _, c := range s.nodes[1:] {
-			if err := c.run(ctx, fail, "", s.save); err != nil {
-				return err
-			}
+	var strangers []*child
+	for _, c := range s.nodes {
+		if !appliance.FoundedAt(c.folder) {
+			strangers = append(strangers, c)
+			continue
+		}
+		if err := c.run(ctx, fail, "", s.save); err != nil {
+			return err
 		}
 	}
 	operator, err := s.connect(ctx, first)
@@ -88,10 +150,7 @@ func (s *site) start(ctx context.Context, fail context.CancelCauseFunc, cfg appl
 		return err
 	}
 	defer operator.Close()
-	for _, c := range s.nodes[1:] {
-		if old {
-			continue
-		}
+	for _, c := range strangers {
 		token, err := invite(ctx, operator, c.name)
 		if err != nil {
 			return err
@@ -134,12 +193,12 @@ func invite(ctx context.Context, operator *client.Client, node string) (string, 
 
 // awaitVoters waits until every node counts for the majority.
 func (s *site) awaitVoters(ctx context.Context, operator *client.Client) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	late, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
 	for {
-		reply, err := operator.Do(ctx, "GET", "/v1/cluster", nil, nil)
+		reply, err := operator.Do(late, "GET", "/v1/cluster", nil, nil)
 		var body struct {
 			Nodes []struct{ Voter, Reachable bool }
 		}
@@ -157,8 +216,11 @@ func (s *site) awaitVoters(ctx context.Context, operator *client.Client) error {
 		}
 		select {
 		case <-ticker.C:
-		case <-ctx.Done():
-			return tap.Wrap("tamvd.dev", tap.Unavailable, errors.Join(err, ctx.Err()), "%d of %d nodes vote; the logs are in %s", voters, len(s.nodes), s.folder)
+		case <-late.Done():
+			if cause := context.Cause(ctx); cause != nil {
+				return cause
+			}
+			return tap.Wrap("tamvd.dev", tap.Unavailable, errors.Join(err, late.Err()), "%d of %d nodes vote; the logs are in %s", voters, len(s.nodes), s.folder)
 		}
 	}
 }
@@ -181,11 +243,14 @@ func (s *site) saveContext() error {
 func freeAddresses(listen string, count int) ([]string, error) {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
-		return nil, tap.Wrap("tamvd.dev", tap.Invalid, err, "the listen address %q is not HOST:PORT", listen)
+		return nil, tap.E("tamvd.dev", tap.Invalid, "the listen address %q is not HOST:PORT", listen)
 	}
 	base, err := strconv.Atoi(port)
-	if err != nil || base < 0 || base+count > 1<<16 {
-		return nil, tap.E("tamvd.dev", tap.Invalid, "the listen address %q is not HOST:PORT", listen)
+	if err != nil || base < 0 || base >= 1<<16 {
+		return nil, tap.E("tamvd.dev", tap.Invalid, "the listen address %q is not HOST:PORT with a port from 0 to 65535", listen)
+	}
+	if base+count > 1<<16 {
+		return nil, tap.E("tamvd.dev", tap.Invalid, "%d nodes need as many ports, and only %d are left from %d on", count, 1<<16-base, base)
 	}
 	var addresses []string
 	var held []io.Closer // so that no two are the same

@@ -1,6 +1,16 @@
 package main
 
-import "tamv.internal/tamv/tap"
+import (
+	"tamv.internal/tamv/appliance"
+	"tamv.internal/tamv/cmd/cli"
+	"tamv.internal/tamv/tap"
+)
+
+// Codes of errors that tamvd makes itself.
+const (
+	codeUnshown = "code_not_shown" // Unavailable: nobody saw the recovery code
+	codeSite    = "other_site"     // Conflict: the folder is of a site of another size
+)
 
 var (
 	shortTexts = tap.Text{
@@ -28,7 +38,6 @@ var (
 		ES: "Ejecuta un sitio que no necesita nada; sin --data su carpeta es temporal.",
 	}
 	versionTexts = tap.Text{EN: "Print the release.", ES: "Muestra la versión."}
-	usageTexts   = tap.Text{EN: "Run tamvd --help.", ES: "Ejecute tamvd --help."}
 	nextTexts    = tap.Text{EN: "Next", ES: "Ahora"}
 	stopTexts    = tap.Text{EN: "Ctrl-C stops it.", ES: "Ctrl-C lo detiene."}
 
@@ -86,3 +95,78 @@ Ahora: tamvd run --data %s
 		ES: "Este nodo es el único miembro del sitio. Ahora: tamvd run --data %s, y luego invite nodos nuevos; no vuelva a arrancar los perdidos.\n",
 	}
 )
+
+// hints are what to do next, by the code of an error where it says enough, else by
+// its kind: tamv.internal/tamv/tap has hints for those who send requests, which
+// do not help who starts a node.
+var hints = map[string]tap.Text{
+	appliance.CodeInUse: {
+		EN: "Stop the other tamvd first, or name another folder with --data.",
+		ES: "Detenga antes el otro tamvd, o indique otra carpeta con --data.",
+	},
+	appliance.CodeAddressInUse: {
+		EN: "Another program, or another tamvd, listens there: stop it, or choose another port with --listen. `ss -ltnp` shows who it is.",
+		ES: "Otro programa, u otro tamvd, escucha ahí: deténgalo o elija otro puerto con --listen. `ss -ltnp` muestra cuál es.",
+	},
+	codeUnshown: {
+		EN: "Without the code recovery.pem is worthless. Remove the data folder and run tamvd init again, with its output on a screen.",
+		ES: "Sin el código, recovery.pem no vale nada. Borre la carpeta de datos y repita tamvd init con la salida en pantalla.",
+	},
+	codeSite: {
+		EN: "Give --data, --nodes and --listen as when the site was made, or another folder.",
+		ES: "Dé --data, --nodes y --listen como al crear el sitio, u otra carpeta.",
+	},
+	tap.Invalid.String(): {
+		EN: "Correct the value that the message names; --help shows what the command takes.",
+		ES: "Corrija el valor que nombra el mensaje; --help muestra qué admite la orden.",
+	},
+	tap.NotFound.String(): {
+		EN: "Check the path that the message names, and --data.",
+		ES: "Compruebe la ruta que nombra el mensaje, y --data.",
+	},
+	"no_node": {
+		EN: "Check --data; without it the folder is /var/lib/tamv.",
+		ES: "Compruebe --data; sin esa opción la carpeta es /var/lib/tamv.",
+	},
+	tap.Conflict.String(): {
+		EN: "Run what is in the folder with tamvd run, or name an empty one with --data.",
+		ES: "Ejecute lo que hay en la carpeta con tamvd run, o indique una vacía con --data.",
+	},
+	tap.Unavailable.String(): {
+		EN: "Mend what the message names, then start again; nothing that was acknowledged is lost.",
+		ES: "Arregle lo que nombra el mensaje y arranque de nuevo; nada confirmado se ha perdido.",
+	},
+	tap.Timeout.String(): {
+		EN: "Look at the node's log, then start again; nothing that was acknowledged is lost.",
+		ES: "Mire el registro del nodo y arranque de nuevo; nada confirmado se ha perdido.",
+	},
+	tap.Internal.String(): {
+		EN: "This is a defect of the appliance. Keep this message and the node's log.",
+		ES: "Es un defecto del sistema. Guarde este mensaje y el registro del nodo.",
+	},
+}
+
+// joinHint is for what the site answered a machine that wants to join.
+var joinHint = tap.Text{
+	EN: "The manual's passage cluster-join-refused explains each code. An operator makes a new invitation with `tamvctl cluster invite`.",
+	ES: "El pasaje cluster-join-refused del manual explica cada código. Un operador crea otra invitación con `tamvctl cluster invite`.",
+}
+
+// hint is what to do after an error.
+func hint(e *tap.Error) tap.Text {
+	if e.Code == cli.CodeUsage || e.Code == cli.CodeInterrupted {
+		return tap.Text{} // as of every command
+	}
+	if text, ok := hints[e.StableCode()]; ok {
+		return text
+	}
+	switch e.Kind {
+	case tap.Unauthenticated, tap.Forbidden, tap.Limited:
+		return joinHint
+	case tap.Conflict:
+		if e.Op == "" { // from afar
+			return joinHint
+		}
+	}
+	return hints[e.Kind.String()]
+}
