@@ -39,7 +39,8 @@ func (s *Store) Apply(index uint64, stamp int64, commands [][]byte) ([]any, erro
 	if err := s.awaitRoom(); err != nil {
 		return nil, err
 	}
-	p := &packApply{store: s, layer: newLayer(), batch: newLayer()}
+	p := &packApply{store: s, lookups: lookups{store: s}, layer: newLayer(), batch: newLayer()}
+	defer p.lookups.end()
 	s.mu.RLock()
 	p.meta, p.recorded, p.archives = s.meta, s.ledger.recorded, s.ledger.archives
 	s.mu.RUnlock()
@@ -55,6 +56,7 @@ func (s *Store) Apply(index uint64, stamp int64, commands [][]byte) ([]any, erro
 		}
 		outcomes[i] = outcome
 	}
+	p.lookups.end()
 	p.closeWindow()
 	s.publish(p)
 	return outcomes, nil
@@ -64,6 +66,7 @@ func (s *Store) Apply(index uint64, stamp int64, commands [][]byte) ([]any, erro
 // the pack, then the store.
 type packApply struct {
 	store   *Store
+	lookups lookups
 	meta    meta
 	layer   *layer // what the finished batches of this pack wrote
 	batch   *layer // what the batch at hand wrote
@@ -85,8 +88,7 @@ func (p *packApply) read(b bucket, key string) ([]byte, error) {
 	if v, known := p.layer.get(b, key); known {
 		return v, nil
 	}
-	v, err := p.store.read(b, key)
-	return v, err
+	return p.lookups.read(b, key)
 }
 
 func (p *packApply) command(c []byte) (any, error) {
@@ -170,6 +172,7 @@ func (p *packApply) op(op *Op) (number uint64, refusal, err error) {
 			number = 1
 		}
 	case OpArchive:
+		p.lookups.end()
 		refusal, err = p.archive(op)
 	default:
 		refusal, err = p.nextOp(op)

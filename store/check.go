@@ -42,7 +42,11 @@ func checked(b bucket, key, raw []byte) (value []byte, ok bool) {
 // get reads one value and checks it; nil when there is none. It aliases the
 // transaction's memory.
 func get(tx *bolt.Tx, b bucket, key []byte) ([]byte, error) {
-	in := tx.Bucket([]byte(bucketNames[b]))
+	return getIn(tx.Bucket([]byte(bucketNames[b])), b, key)
+}
+
+// getIn is get in an open bucket; nil is one that was never made.
+func getIn(in *bolt.Bucket, b bucket, key []byte) ([]byte, error) {
 	if in == nil && b >= firstLateBucket {
 		return nil, nil
 	}

@@ -146,6 +146,7 @@ func (p *packApply) checkpoint(op *Op) (known bool, refusal, err error) {
 	// The entries of this pack are not in the tree yet, on any replica.
 	root := p.meta.tree.Root()
 	if size < p.meta.tree.Size() {
+		p.lookups.end()
 		if root, err = p.store.RootAt(size); err != nil {
 			return false, nil, err
 		}

@@ -312,6 +312,7 @@ func (s *Store) endFlush(f *flush, err error) {
 		return
 	}
 	s.flushed = f.meta.applied
+	s.flushes++
 	s.ledger.leave(uint64(len(f.archives)))
 	s.meta.onDisk = f.meta.onDisk
 	l := &s.ledger

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"encoding/binary"
 	"slices"
 
 	bolt "go.etcd.io/bbolt"
@@ -126,7 +127,7 @@ func parseBlock(block []byte, first uint64) ([]Record, error) {
 // the last one is open. No block reaches into the next segment.
 func blocks(first uint64, tail []Record) (starts []uint64, encoded [][]byte) {
 	for len(tail) > 0 {
-		block, n := []byte(nil), 0
+		block, n := make([]byte, 0, blockRoom(tail)), 0
 		for n < len(tail) && !blockFull(first, n, len(block)) {
 			block = appendRecord(block, tail[n])
 			n++
@@ -135,6 +136,17 @@ func blocks(first uint64, tail []Record) (starts []uint64, encoded [][]byte) {
 		first, tail = first+uint64(n), tail[n:]
 	}
 	return starts, encoded
+}
+
+// blockRoom is how many bytes the first block of the tail may take.
+func blockRoom(tail []Record) (room int) {
+	for _, r := range tail[:min(len(tail), blockEntries)] {
+		if room >= blockBytes {
+			break
+		}
+		room += len(r.Entry) + len(r.Payload) + 2*binary.MaxVarintLen32
+	}
+	return room
 }
 
 // blockFull says whether a block that starts at first takes no further entry.

@@ -22,7 +22,8 @@ func requestKey(b *Batch) string {
 
 // encodeReceipt is what the window keeps of an applied batch.
 func encodeReceipt(fingerprint [32]byte, r Receipt) []byte {
-	b := binary.AppendUvarint(fingerprint[:], r.Position)
+	b := make([]byte, 0, len(fingerprint)+3*binary.MaxVarintLen64+len(r.Leaf)+len(r.Appended)*binary.MaxVarintLen64)
+	b = binary.AppendUvarint(append(b, fingerprint[:]...), r.Position)
 	b = binary.AppendUvarint(b, uint64(r.Entries))
 	b = binary.AppendVarint(b, r.Time)
 	b = append(b, r.Leaf[:]...)

@@ -48,6 +48,7 @@ type Store struct {
 	pending       int                // bytes of ledger entries not on disk
 	flushErr      error              // of the last flush; nil = it worked
 	flushed       uint64             // applied index that is on disk
+	flushes       uint64             // that ended well since Open
 	grown         chan struct{}      // closed when the ledger grows; nil = nobody waits
 	closed        bool
 	stopping      bool // Apply no longer waits for the disk

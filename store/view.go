@@ -15,15 +15,9 @@ var (
 // read returns the current value of a key in a bucket, nil when there is none.
 func (s *Store) read(b bucket, key string) (value []byte, err error) {
 	s.mu.RLock()
-	if v, ok := s.active.get(b, key); ok {
+	if v, ok := s.unflushedLocked(b, key); ok {
 		s.mu.RUnlock()
 		return v, nil
-	}
-	if s.flushing != nil {
-		if v, ok := s.flushing.get(b, key); ok {
-			s.mu.RUnlock()
-			return v, nil
-		}
 	}
 	tx, err := s.beginLocked()
 	if err != nil {
@@ -37,6 +31,15 @@ func (s *Store) read(b bucket, key string) (value []byte, err error) {
 		return err
 	})
 	return value, err
+}
+
+// unflushedLocked is what Apply wrote to a key that the database file may not
+// have yet. It needs the read lock.
+func (s *Store) unflushedLocked(b bucket, key string) (value []byte, known bool) {
+	if value, known = s.active.get(b, key); !known && s.flushing != nil {
+		value, known = s.flushing.get(b, key)
+	}
+	return value, known
 }
 
 // beginLocked begins a read transaction and lets go of the read lock, which
