@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -166,8 +167,10 @@ func ContentDigest(body []byte) string {
 	return digestPrefix + base64.StdEncoding.EncodeToString(sum[:]) + ":"
 }
 
-// NewNonce makes a nonce of 130 random bits.
-func NewNonce() string { return rand.Text() }
+// NewNonce makes a nonce: the time in seconds as eight hex digits, then 130
+// random bits. The appliance remembers nonces in their order; those of one time
+// lie together there, and few pages of its state change.
+func NewNonce() string { return fmt.Sprintf("%08x%s", uint32(time.Now().Unix()), rand.Text()) }
 
 // JoinKeyID names the key of an identity.
 func JoinKeyID(tenant, identity string) string { return tenant + "/" + identity }
