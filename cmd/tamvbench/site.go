@@ -7,12 +7,10 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -47,12 +45,9 @@ func openSite(ctx context.Context, s settings) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	nodes, err := nodeAddresses(s.context)
-	if err != nil {
-		return nil, err
-	}
-	if len(nodes) == 0 {
-		nodes = []string{config.Address}
+	nodes := config.Addresses
+	if !slices.Contains(nodes, config.Address) { // a node's own file lists the others
+		nodes = append([]string{config.Address}, nodes...)
 	}
 	config.IdleConns = s.clients + 8
 	operator, err := client.New(config)
@@ -63,25 +58,6 @@ func openSite(ctx context.Context, s settings) (*site, error) {
 		return nil, err
 	}
 	return &site{config: config, operator: operator, nodes: nodes}, nil
-}
-
-// nodeAddresses reads the addresses of all nodes from a context file that the
-// client package has read already; an empty path is TAMV_CONTEXT's.
-func nodeAddresses(path string) ([]string, error) {
-	if path == "" {
-		path = os.Getenv(client.ContextVariable)
-	}
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return nil, tap.Wrap("bench.context", tap.Invalid, err, "%s cannot be read", path)
-	}
-	var c struct {
-		Addresses []string `json:"addresses"`
-	}
-	if err := json.Unmarshal(raw, &c); err != nil {
-		return nil, tap.Wrap("bench.context", tap.Invalid, err, "%s is no context file", path)
-	}
-	return c.Addresses, nil
 }
 
 // node is the address that client number uses: clients are spread over all.
@@ -157,8 +133,8 @@ func (s *site) enrol(ctx context.Context, role tap.Role) (identity, error) {
 		return identity{}, err
 	}
 	s.enrolled = append(s.enrolled, name)
-	tenant, _, _ := strings.Cut(s.config.KeyID, "/")
-	return identity{tenant + "/" + name, key}, nil
+	tenant, _, _ := tap.SplitKeyID(s.config.KeyID) // the appliance has just taken it
+	return identity{tap.JoinKeyID(tenant, name), key}, nil
 }
 
 // as is client number, with an identity of its own. It talks to one node only.
