@@ -86,7 +86,7 @@ func enrol(t testing.TB, operator *client.Client, name string, roles ...tap.Role
 	if _, err := operator.Do(t.Context(), "POST", "/v1/identities", nil, body); err != nil {
 		t.Fatal(err)
 	}
-	return tap.DefaultTenant + "/" + name, key
+	return tap.JoinKeyID(tap.DefaultTenant, name), key
 }
 
 // config is the connection of a context file, for clients with other keys.

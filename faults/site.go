@@ -197,7 +197,7 @@ func (s *Site) Enrol(ctx context.Context, name string, roles ...tap.Role) error 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	config := s.people[operator]
-	config.KeyID, config.Key = tap.DefaultTenant+"/"+name, key
+	config.KeyID, config.Key = tap.JoinKeyID(tap.DefaultTenant, name), key
 	s.people[name] = config
 	return nil
 }

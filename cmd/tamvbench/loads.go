@@ -54,7 +54,7 @@ func intentLoad(ctx context.Context, s settings, site *site) ([]load.Worker, fun
 			return nil, stop, err
 		}
 		clients = append(clients, c)
-		tenant, _, _ := strings.Cut(citizen.id, "/")
+		tenant, _, _ := tap.SplitKeyID(citizen.id)
 		workers = append(workers, func(ctx context.Context) error { return askOnce(ctx, c, tenant) })
 	}
 	return workers, stop, nil

@@ -19,7 +19,7 @@ import (
 // Who returns a principal of the default tenant with these roles.
 func Who(identity string, roles ...tap.Role) *tap.Principal {
 	return &tap.Principal{
-		Tenant: tap.DefaultTenant, Identity: identity, Roles: roles, KeyID: tap.DefaultTenant + "/" + identity,
+		Tenant: tap.DefaultTenant, Identity: identity, Roles: roles, KeyID: tap.JoinKeyID(tap.DefaultTenant, identity),
 	}
 }
 
