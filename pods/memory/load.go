@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"maps"
-	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -122,7 +121,7 @@ func (p *Pod) equip(tenant string, t *index, s vectorSpace, l *loader) error {
 	}
 	gone, missing := next.compare(t)
 	if len(missing) > p.atOnce && len(missing) > next.index.Len()-len(gone) {
-		if next, err = p.substitute(next); err != nil {
+		if next, err = substitute(next); err != nil {
 			return err
 		}
 		gone, missing = next.compare(t)
@@ -173,13 +172,10 @@ func (p *Pod) resume(tenant string, s vectorSpace, m marker) (*standby, error) {
 const atOnce = 16_384
 
 // substitute is an empty index without a graph, in the place of one with too little.
-func (p *Pod) substitute(b *standby) (*standby, error) {
+func substitute(b *standby) (*standby, error) {
 	b.index.Close()
 	cfg := b.marker.config(b.space.dim)
-	cfg.EfConstruction, cfg.RowsDir = vector.Unlinked, p.config.Dir
-	if err := os.MkdirAll(p.config.Dir, 0o700); err != nil {
-		return nil, err
-	}
+	cfg.EfConstruction = vector.Unlinked
 	x, err := vector.New(cfg)
 	return &standby{index: x, marker: b.marker, kinds: map[string]uint16{}, space: b.space, substitute: true}, err
 }

@@ -318,7 +318,15 @@ func TestAJobThatFails(t *testing.T) {
 	if got := s.nearest(siteVector("d00007first", 12), 1, accepts{}); !slices.Equal(got, []string{"d00007"}) {
 		t.Errorf("found %v", got)
 	}
-	s.kill()
+	// Nor is what cannot be saved a reason not to end, or not to start.
+	s.prepare = func(p *Pod) { p.atOnce = 100 }
+	s.close()
+	s.start()
+	s.settle()
+	if got := s.nearest(siteVector("d00007first", 12), 1, accepts{}); !slices.Equal(got, []string{"d00007"}) || s.pod.Status().Graphless != 1 {
+		t.Errorf("found %v, %+v", got, s.pod.Status())
+	}
+	s.close()
 }
 
 // The tier of an index changes at a marker, which the leader proposes by itself.

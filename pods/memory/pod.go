@@ -84,15 +84,17 @@ func New(c Config) (*Pod, error) {
 
 // Close ends what runs in the background and saves indexes that have changed much.
 // It is called when Apply has ended and before the state is closed. Searching goes
-// on working.
+// on working. What cannot be saved costs the next start some time and nothing else:
+// it is logged, and there is no error.
 func (p *Pod) Close() error {
 	p.stop()
 	p.background.Wait()
-	var failed error
 	for _, one := range p.indexes.spaces() {
-		failed = errors.Join(failed, p.saveAtEnd(one.tenant, one.space))
+		if err := p.saveAtEnd(one.tenant, one.space); err != nil {
+			p.config.Log.Warn("an index of memory cannot be saved", "tenant", one.tenant, "model", one.space.model, "error", err)
+		}
 	}
-	return failed
+	return nil
 }
 
 // Space is the key space that [Pod.ObserveChanges] must be fed from.

@@ -85,7 +85,10 @@ func (s *spool) freeze(view store.View, tenant string, of vectorSpace, own bool,
 			kind:  r.Type, updated: r.Updated, vector: r.Vector,
 		}) == nil && goOn()
 	})
-	return errors.Join(err, s.err, s.w.Flush())
+	if s.err == nil {
+		s.err = s.w.Flush()
+	}
+	return errors.Join(err, s.err)
 }
 
 // each calls fn with every document until that fails.
