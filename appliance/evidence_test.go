@@ -61,75 +61,54 @@ func (r tileReader) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
 
 func (r tileReader) SaveTiles([]tlog.Tile, [][]byte) {}
 
+// oneLog is a site's log as its nodes show it: two roots of one size fail the test.
+type oneLog struct {
+	*testing.T
+	machines []*machine
+	context  string // with whose identity the nodes are asked
+	roots    map[uint64]bookpi.Hash
+}
+
+func (l *oneLog) look(m *machine) (bookpi.Checkpoint, []byte) {
+	l.Helper()
+	reply, err := m.at(l.T, l.context).Do(l.Context(), "GET", "/v1/evidence/checkpoint", nil, nil)
+	if err != nil {
+		l.Fatal(err)
+	}
+	cp, err := bookpi.ParseCheckpoint(reply.Body)
+	if err != nil {
+		l.Fatalf("%v in %q", err, reply.Body)
+	}
+	if root, known := l.roots[cp.Size]; known && root != cp.Root {
+		l.Fatalf("two roots at size %d", cp.Size)
+	}
+	l.roots[cp.Size] = cp.Root
+	return cp, reply.Body
+}
+
+// logKeys is what a site says of its log's keys.
+type logKeys struct{ VerifierKey, History string }
+
 // A site of three: whichever node is asked, and whoever leads, the log has one
 // history, which the checksum database's packages read and verify; its keys can
 // be rotated and old proofs stay good.
 func TestOneLogOnThreeNodes(t *testing.T) {
 	machines, operator := site(t, "alfa", "beta", "gama")
-	first := machines[0].running.Context
-	roots := map[uint64]bookpi.Hash{}
-	look := func(m *machine) (bookpi.Checkpoint, []byte) {
-		t.Helper()
-		reply, err := m.at(t, first).Do(t.Context(), "GET", "/v1/evidence/checkpoint", nil, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		cp, err := bookpi.ParseCheckpoint(reply.Body)
-		if err != nil {
-			t.Fatalf("%v in %q", err, reply.Body)
-		}
-		if root, known := roots[cp.Size]; known && root != cp.Root {
-			t.Fatalf("two roots at size %d", cp.Size)
-		}
-		roots[cp.Size] = cp.Root
-		return cp, reply.Body
-	}
+	l := &oneLog{t, machines, machines[0].running.Context, map[uint64]bookpi.Hash{}}
 	for i := range 30 {
 		m := machines[i%3]
-		appendEvidence(t, m.at(t, first), map[string]any{"action": "door.open", "outcome": "ok", "data": map[string]any{"n": i}})
-		look(machines[(i+1)%3])
+		appendEvidence(t, m.at(t, l.context), map[string]any{"action": "door.open", "outcome": "ok", "data": map[string]any{"n": i}})
+		l.look(machines[(i+1)%3])
 		if i == 15 {
 			if _, err := operator.Do(t.Context(), "POST", "/v1/cluster/transfer", nil, map[string]any{"to": "beta"}); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-
-	cp, text := look(machines[2])
-	key := get[struct{ VerifierKey, History string }](t, operator, "/v1/evidence/key", nil)
-	verifier, err := note.NewVerifier(key.VerifierKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := note.Open(text, note.VerifierList(verifier)); err != nil {
-		t.Fatalf("the note package does not open the checkpoint: %v", err)
-	}
-	entry := appended{}
-	for _, at := range []uint64{0, cp.Size / 2, cp.Size - 1} {
-		reader := tileReader{t, machines[int(at)%3].at(t, first)}
-		hashes := tlog.TileHashReader(tlog.Tree{N: int64(cp.Size), Hash: tlog.Hash(cp.Root)}, reader)
-		stored, err := hashes.ReadHashes([]int64{tlog.StoredHashIndex(0, int64(at))})
-		if err != nil {
-			t.Fatalf("tlog does not verify entry %d: %v", at, err)
-		}
-		entry = appended{at, bookpi.Hash(stored[0])}
-	}
-
-	if _, err := operator.Do(t.Context(), "POST", "/v1/evidence/key", nil, nil); err != nil {
-		t.Fatal(err)
-	}
-	now := key
-	eventually(t, "the keys are rotated", func() bool {
-		now = get[struct{ VerifierKey, History string }](t, operator, "/v1/evidence/key", nil)
-		return now.VerifierKey != key.VerifierKey
-	})
-	for i, m := range machines {
-		appendEvidence(t, m.at(t, first), map[string]any{"action": "door.shut", "outcome": "ok", "data": i})
-		cp, text := look(m)
-		if _, err := bookpi.OpenCheckpoint(text, now.VerifierKey); err != nil {
-			t.Errorf("%s signs size %d with other keys: %v", m.cfg.Node, cp.Size, err)
-		}
-	}
+	cp, text := l.look(machines[2])
+	key := get[logKeys](t, operator, "/v1/evidence/key", nil)
+	entry := l.readByOthers(cp, text, key.VerifierKey)
+	now := l.rotate(operator, key)
 	known, err := bookpi.ParseVerifierKey(key.VerifierKey)
 	if err != nil {
 		t.Fatal(err)
@@ -141,13 +120,56 @@ func TestOneLogOnThreeNodes(t *testing.T) {
 	if _, err := history.OpenCheckpoint(text); err != nil {
 		t.Errorf("a checkpoint from before the rotation: %v", err)
 	}
-	bundle, err := operator.Do(t.Context(), "GET", "/v1/evidence/"+entry.EvidenceHash.String()+"/bundle", nil, nil)
+	bundle, err := operator.Do(t.Context(), "GET", "/v1/evidence/"+entry.String()+"/bundle", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := bookpi.VerifyBundle(bundle.Body, now.VerifierKey); err != nil {
 		t.Error(err)
 	}
+}
+
+// readByOthers reads the log with the checksum database's packages, and returns the
+// hash of its last entry.
+func (l *oneLog) readByOthers(cp bookpi.Checkpoint, text []byte, key string) (last bookpi.Hash) {
+	l.Helper()
+	verifier, err := note.NewVerifier(key)
+	if err != nil {
+		l.Fatal(err)
+	}
+	if _, err := note.Open(text, note.VerifierList(verifier)); err != nil {
+		l.Fatalf("the note package does not open the checkpoint: %v", err)
+	}
+	for _, at := range []uint64{0, cp.Size / 2, cp.Size - 1} {
+		reader := tileReader{l.T, l.machines[int(at)%3].at(l.T, l.context)}
+		hashes := tlog.TileHashReader(tlog.Tree{N: int64(cp.Size), Hash: tlog.Hash(cp.Root)}, reader)
+		stored, err := hashes.ReadHashes([]int64{tlog.StoredHashIndex(0, int64(at))})
+		if err != nil {
+			l.Fatalf("tlog does not verify entry %d: %v", at, err)
+		}
+		last = bookpi.Hash(stored[0])
+	}
+	return last
+}
+
+// rotate has the keys rotated; all nodes then sign with the new ones.
+func (l *oneLog) rotate(operator *client.Client, was logKeys) (now logKeys) {
+	l.Helper()
+	if _, err := operator.Do(l.Context(), "POST", "/v1/evidence/key", nil, nil); err != nil {
+		l.Fatal(err)
+	}
+	eventually(l.T, "the keys are rotated", func() bool {
+		now = get[logKeys](l.T, operator, "/v1/evidence/key", nil)
+		return now.VerifierKey != was.VerifierKey
+	})
+	for i, m := range l.machines {
+		appendEvidence(l.T, m.at(l.T, l.context), map[string]any{"action": "door.shut", "outcome": "ok", "data": i})
+		cp, text := l.look(m)
+		if _, err := bookpi.OpenCheckpoint(text, now.VerifierKey); err != nil {
+			l.Errorf("%s signs size %d with other keys: %v", m.cfg.Node, cp.Size, err)
+		}
+	}
+	return now
 }
 
 // The transparency log in production: hash tiles are for everybody, entries for
