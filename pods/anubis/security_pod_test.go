@@ -15,7 +15,38 @@ import (
 	"tamv.internal/tamv/tap"
 )
 
-// The life of an alert and a block through the signed interface.
+func (s *site) listAlerts(by, query string) (r alertsReply) {
+	s.t.Helper()
+	request := s.request("GET", "/v1/security/alerts", nil)
+	request.RawQuery = query
+	want(s.t, s.do(s.signed(by, request), &r), codeOK)
+	return r
+}
+
+func (s *site) listBlocks(by string) (r blocksReply) {
+	s.t.Helper()
+	want(s.t, s.do(s.signed(by, s.request("GET", "/v1/security/blocks", nil)), &r), codeOK)
+	return r
+}
+
+// securityActions is what people did about security, by how often the ledger has it.
+func (s *site) securityActions() map[string]int {
+	s.t.Helper()
+	actions := map[string]int{}
+	_ = s.state.Records(0, false, func(r store.Record) bool {
+		e, err := bookpi.ParseEntry(r.Entry)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if strings.HasPrefix(e.Action, "security.") && e.Actor != system {
+			actions[e.Actor+" "+e.Action+" "+e.Outcome]++
+		}
+		return true
+	})
+	return actions
+}
+
+// An alert is listed, acknowledged once, and open again when it happens again.
 func TestLifeOfAnAlert(t *testing.T) {
 	s := newSite(t)
 	boss, guard := s.enrol("main", "boss", tap.Operator), s.enrol("main", "guard", tap.Guardian)
@@ -26,20 +57,14 @@ func TestLifeOfAnAlert(t *testing.T) {
 		s.gate.Failed(t.Context(), guard, home, "wss", tap.CodeBadSignature)
 	}
 	s.flush()
-	list := func(by, query string) (r alertsReply) {
-		request := s.request("GET", "/v1/security/alerts", nil)
-		request.RawQuery = query
-		want(t, s.do(s.signed(by, request), &r), codeOK)
-		return r
-	}
-	all := list(guard, "")
+	all := s.listAlerts(guard, "")
 	if all.Open != 2 || len(all.Alerts) != 2 || all.Alerts[0].Identity != "guard" || all.Alerts[1] != (alertReply{
 		ID: id, Pattern: Hammering, State: "open", Address: "203.0.113.9", Count: 50, WindowSeconds: 300, Times: 1,
 		First: pods.Timestamp(began), Last: pods.Timestamp(began), BlockedUntil: pods.Timestamp(began.Add(15 * time.Minute)),
 	}) {
 		t.Fatalf("%+v", all)
 	}
-	if one := list(guard, "limit=1"); one.Open != 2 || len(one.Alerts) != 1 || one.Alerts[0].Pattern != Guessing {
+	if one := s.listAlerts(guard, "limit=1"); one.Open != 2 || len(one.Alerts) != 1 || one.Alerts[0].Pattern != Guessing {
 		t.Fatalf("%+v", one)
 	}
 
@@ -55,49 +80,46 @@ func TestLifeOfAnAlert(t *testing.T) {
 		t.Fatalf("%+v %+v", first, second)
 	}
 	want(t, s.do(s.signed(boss, s.request("POST", path, nil)), nil), "already_acknowledged")
-	if open, done := list(boss, "state=open"), list(boss, "state=acknowledged"); open.Open != 1 || len(open.Alerts) != 1 ||
+	if open, done := s.listAlerts(boss, "state=open"), s.listAlerts(boss, "state=acknowledged"); open.Open != 1 || len(open.Alerts) != 1 ||
 		open.Alerts[0].Pattern != Guessing || len(done.Alerts) != 1 || done.Alerts[0].ID != id || s.watchlist.Alerts().Open != 1 {
 		t.Fatalf("%+v %+v", open, done)
 	}
 
-	blocks := func() (r blocksReply) {
-		want(t, s.do(s.signed(guard, s.request("GET", "/v1/security/blocks", nil)), &r), codeOK)
-		return r
+	s.pass(15 * time.Minute) // the block is over
+	s.alarmed()
+	if now := s.listAlerts(boss, "state=open"); now.Open != 2 || now.Alerts[0].ID != id || now.Alerts[0].Times != 2 || now.Alerts[0].AcknowledgedBy != "" {
+		t.Fatalf("%+v", now)
 	}
-	if got := blocks(); got.Blocked != 1 || got.Blocks[0] != (blockReply{
+	if actions := s.securityActions(); fmt.Sprint(actions) != "map[boss security.acknowledge ok:1]" {
+		t.Fatal(actions)
+	}
+}
+
+// A block ends by itself, or when an operator lifts it.
+func TestLifeOfABlock(t *testing.T) {
+	s := newSite(t)
+	boss, guard := s.enrol("main", "boss", tap.Operator), s.enrol("main", "guard", tap.Guardian)
+	s.alarmed()
+	began := s.Now()
+	if got := s.listBlocks(guard); got.Blocked != 1 || got.Blocks[0] != (blockReply{
 		Address: "203.0.113.9", Network: "203.0.113.9/32", Pattern: Hammering,
 		Since: pods.Timestamp(began), Until: pods.Timestamp(began.Add(15 * time.Minute)), Times: 1,
 	}) {
 		t.Fatalf("%+v", got)
 	}
-	// It happens again once the block is over: the alert is open again.
 	s.pass(15 * time.Minute)
-	if got := blocks(); got.Blocked != 0 || got.Blocks == nil {
+	if got := s.listBlocks(guard); got.Blocked != 0 || got.Blocks == nil {
 		t.Fatalf("%+v", got)
 	}
 	s.alarmed()
-	if now := list(boss, "state=open"); now.Open != 2 || now.Alerts[0].ID != id || now.Alerts[0].Times != 2 || now.Alerts[0].AcknowledgedBy != "" {
-		t.Fatalf("%+v", now)
-	}
 	var lifted liftedReply
 	want(t, s.do(s.signed(guard, s.request("DELETE", "/v1/security/blocks/203.0.113.9", nil)), nil), codeRole)
 	want(t, s.do(s.signed(boss, s.request("DELETE", "/v1/security/blocks/::ffff:203.0.113.9", nil)), &lifted), codeOK)
-	if lifted.Times != 2 || lifted.Receipt.Entries != 1 || blocks().Blocked != 0 {
+	if lifted.Times != 2 || lifted.Receipt.Entries != 1 || s.listBlocks(guard).Blocked != 0 {
 		t.Fatalf("%+v", lifted)
 	}
 	want(t, s.do(s.signed(boss, s.request("DELETE", "/v1/security/blocks/203.0.113.9", nil)), nil), "not_found")
-	actions := map[string]int{}
-	_ = s.state.Records(0, false, func(r store.Record) bool {
-		e, err := bookpi.ParseEntry(r.Entry)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if strings.HasPrefix(e.Action, "security.") && e.Actor != system {
-			actions[e.Actor+" "+e.Action+" "+e.Outcome]++
-		}
-		return true
-	})
-	if fmt.Sprint(actions) != "map[boss security.acknowledge ok:1 boss security.lift ok:1]" {
+	if actions := s.securityActions(); fmt.Sprint(actions) != "map[boss security.lift ok:1]" {
 		t.Fatal(actions)
 	}
 }
