@@ -12,21 +12,24 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tamv.internal/tamv/cmd/cli"
 	"tamv.internal/tamv/model/quality"
 	"tamv.internal/tamv/tap"
+	"tamv.internal/tamv/tap/client"
 )
 
-// run executes one command line and returns the exit code.
+// run executes one command line and returns the exit code. It speaks English only:
+// figures are read by those who develop and judge.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	out := &cli.Output{W: stdout}
 	root := &cobra.Command{
-		Use: "tamvbench", Short: "Measure a running appliance, and the models inside it.",
-		SilenceUsage: true, SilenceErrors: true,
+		Use: "tamvbench", Short: "Measure a running appliance, and the models inside it.", Version: tap.Release,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	root.AddCommand(
-		loadCommand("intent", "POST /v1/kernel/intent: signed text questions in English and Spanish.", stdout, intentLoad),
-		loadCommand("evidence", "evidence_record frames over TAP, each acknowledged when durable.", stdout, evidenceLoad),
-		loadCommand("search", "POST /v1/memory/search: signed searches by vector among the documents that it stores first.", stdout, searchLoad),
+		loadCommand("intent", "POST /v1/kernel/intent: signed text questions in English and Spanish.", out, intentLoad),
+		loadCommand("evidence", "evidence_record frames over TAP, each acknowledged when durable.", out, evidenceLoad),
+		loadCommand("search", "POST /v1/memory/search: signed searches by vector among the documents that it stores first.", out, searchLoad),
 		clusterCommand(stdout, stderr),
 		failoverCommand(stdout, stderr),
 		ledgerCommand(stdout, stderr),
@@ -34,18 +37,33 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		qualityCommand(stdout),
 	)
 	root.SetArgs(args)
-	root.SetOut(stdout)
+	root.SetOut(out)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	cli.Prepare(root, tap.English)
+	err := cli.Outcome(ctx, root.ExecuteContext(ctx), out)
 	if err == nil {
 		return 0
 	}
-	e := tap.AsError(err)
-	if e.Kind == tap.Internal && e.Op == "" { // cobra's own: a wrong flag or command
-		e = tap.E("", tap.Invalid, "%v", err)
+	if form, _ := cli.OutputForm(args); form != "json" {
+		return cli.Reporter{Program: "tamvbench", Lang: tap.English, Hint: hint}.Report(stderr, err)
 	}
-	fmt.Fprintf(stderr, "tamvbench: %v\n%s\n", err, e.Kind.Traits().Hint.In(tap.English))
-	return e.Kind.Traits().ExitCode
+	body := tap.AsError(err).Body("", time.Now(), tap.English)
+	body.Error.Message, body.Error.Hint = cli.Plain(err), hint(tap.AsError(err)).EN
+	_ = json.NewEncoder(stderr).Encode(body) // there is nowhere left to report to
+	return cli.ExitCode(err)
+}
+
+// hint is what to do after an error.
+func hint(e *tap.Error) tap.Text {
+	switch {
+	case e.Code == client.CodeUnreachable:
+		return tap.Text{EN: "Is tamvd running at the address in the context file? `tamvd dev` starts one."}
+	case e.Kind == tap.Invalid && e.Code != cli.CodeUsage, e.Kind == tap.NotFound:
+		return tap.Text{EN: "Correct the value or the file that the message names; --help shows what the command takes."}
+	case e.Kind == tap.Timeout, e.Kind == tap.Unavailable && e.Code == "":
+		return tap.Text{EN: "Look whether the appliance and its peers are well, then measure again."}
+	}
+	return cli.Hint(e)
 }
 
 // settings is what the load commands have in common.

@@ -109,6 +109,9 @@ func hint(e *tap.Error, answered bool) tap.Text {
 	if text, ok := hints[e.StableCode()]; ok {
 		return text
 	}
+	if e.Kind == tap.Invalid && e.Code != cli.CodeUsage {
+		return textHintInput
+	}
 	return cli.Hint(e)
 }
 
