@@ -89,9 +89,8 @@ func (x *Index) reserve(rows, text, upper int) error {
 
 // growCoded makes room for what rows have once there are codes.
 func growCoded(g *grower, a *arenas, s shape, tier Tier, rows, upper int) {
-	if tier == Bits {
-		growTo(g, &a.bits, rows*s.words)
-	} else {
+	growTo(g, &a.bits, rows*s.words)
+	if tier != Bits {
 		growTo(g, &a.codes, rows*s.stride)
 		growTo(g, &a.facts, rows)
 	}

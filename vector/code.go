@@ -4,6 +4,8 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+
+	"tamv.internal/tamv/vector/simd"
 )
 
 // Codes. A component c becomes the nearest whole number of steps, at most
@@ -36,27 +38,25 @@ type coder struct {
 	limit float32 // the range
 	step  float64 // limit / maxCode
 	flips []uint64
+	reach []float64 // see newReach
 }
 
 func newCoder(cfg Config, limit float32) *coder {
 	c := &coder{limit: limit, step: float64(limit) / maxCode}
-	if cfg.Tier == Bits {
+	if cfg.hasBits() {
 		state := leading64(cfg.Seed[:])
 		c.flips = make([]uint64, bitWords(cfg.Dim))
 		for i := range c.flips {
 			c.flips[i] = splitmix64(state + uint64(i))
 		}
+		c.reach = newReach(64 * len(c.flips))
 	}
 	return c
 }
 
 // learnRange returns the range for vectors like these.
 func learnRange(metric Metric, vectors []float32) float32 {
-	var largest float32
-	for _, c := range vectors {
-		largest = max(largest, c, -c)
-	}
-	limit := min(largest*sampleMargin, MaxComponent)
+	limit := min(largestOf(vectors)*sampleMargin, MaxComponent)
 	if metric == Cosine {
 		limit = min(limit, 1)
 	}
@@ -64,6 +64,20 @@ func learnRange(metric Metric, vectors []float32) float32 {
 		return 1 // nothing but zeros: any range does
 	}
 	return limit
+}
+
+// largestOf returns the largest magnitude among finite numbers, which are ordered
+// like their bits.
+func largestOf(numbers []float32) float32 {
+	var even, odd uint32 // comparisons that need not wait for each other
+	for ; len(numbers) >= 2; numbers = numbers[2:] {
+		even = max(even, math.Float32bits(numbers[0])&^(1<<31))
+		odd = max(odd, math.Float32bits(numbers[1])&^(1<<31))
+	}
+	if len(numbers) > 0 {
+		even = max(even, math.Float32bits(numbers[0])&^(1<<31))
+	}
+	return math.Float32frombits(max(even, odd))
 }
 
 // quantize writes the signed code of v, zero padded, and returns its squared
@@ -89,11 +103,19 @@ func (c *coder) clamps(v []float32) bool {
 
 // norm returns the length of v.
 func norm(v []float32) float64 {
-	var sum float64
-	for _, c := range v {
-		sum += float64(float64(c) * float64(c))
+	const lanes = 4 // additions that need not wait for each other
+	var sum [lanes]float64
+	i := 0
+	for ; i+lanes <= len(v); i += lanes {
+		x := (*[lanes]float32)(v[i:])
+		for lane := range sum {
+			sum[lane] += float64(float64(x[lane]) * float64(x[lane]))
+		}
 	}
-	return math.Sqrt(sum)
+	for ; i < len(v); i++ {
+		sum[0] += float64(float64(v[i]) * float64(v[i]))
+	}
+	return math.Sqrt((sum[0] + sum[1]) + (sum[2] + sum[3]))
 }
 
 // flipSign converts codes between signed bytes and bytes with codeZero added.
@@ -115,32 +137,5 @@ func bitWords(dim int) int { return max(1, 1<<bits.Len(uint(dim-1))/64) }
 // signs writes the 1-bit code of v. work is as long as the code has bits.
 func (c *coder) signs(code []uint64, v, work []float32) {
 	clear(work[copy(work, v):])
-	for i := range work {
-		if c.flips[i/64]>>(i%64)&1 == 1 {
-			work[i] = -work[i]
-		}
-	}
-	hadamard(work)
-	for w := range code {
-		var word uint64
-		for b, x := range work[w*64:][:64] {
-			if x < 0 {
-				word |= 1 << b
-			}
-		}
-		code[w] = word
-	}
-}
-
-// hadamard transforms v, whose length is a power of two. It only adds and
-// subtracts, so every processor rounds alike.
-func hadamard(v []float32) {
-	for half := 1; half < len(v); half *= 2 {
-		for block := 0; block < len(v); block += 2 * half {
-			low, high := v[block:block+half], v[block+half:block+2*half]
-			for i := range low {
-				low[i], high[i] = low[i]+high[i], low[i]-high[i]
-			}
-		}
-	}
+	simd.Signs(code, c.flips, work)
 }

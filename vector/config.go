@@ -64,6 +64,7 @@ type Tier uint8
 const (
 	// Full keeps 8-bit codes for finding and float32 rows for the final order:
 	// five bytes a dimension, of which a search touches little more than one.
+	// Under Cosine, from 512 dimensions on, there are 1-bit codes as well.
 	Full Tier = iota
 	// Codes keeps 8-bit codes alone: one byte a dimension, scores within about a
 	// hundredth.

@@ -342,9 +342,8 @@ func (x *Index) erase(row uint32) {
 	if x.coder == nil {
 		return
 	}
-	if x.cfg.Tier == Bits {
-		clear(v.bitCode(row))
-	} else {
+	clear(v.bitCode(row))
+	if x.cfg.Tier != Bits {
 		clear(v.code(row))
 		v.facts[row] = fact{}
 	}

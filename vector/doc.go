@@ -9,7 +9,9 @@
 // Vectors are quantised to one byte a dimension. The codes are linked into a
 // Hierarchical Navigable Small World graph (Malkov and Yashunin, IEEE TPAMI
 // 2020), in which a search walks towards the query; the best of what it passes
-// are compared by their float32 vectors. While an index is small, and where a
+// are compared by their float32 vectors. Of long vectors under Cosine the signs are
+// kept as well, one bit a dimension or two: they tell which of the vectors passed
+// need not be compared at all. While an index is small, and where a
 // filter leaves few vectors, all that match are compared instead, without loss.
 // Search chooses between the two by itself: Options.Recall says how much of the
 // true answer is wanted, and the index knows from measuring itself how far to
@@ -24,8 +26,8 @@
 //     scores by ascending id. With Recall 1 they are exactly the best; otherwise a
 //     walk may miss some, and choose among equal vectors as it finds them.
 //   - The same calls in the same order make the same index, bit for bit, whatever
-//     the processor and the number of threads. Building uses whole numbers only;
-//     scores are rounded in a fixed order. Snapshots of replicas have equal digests.
+//     the processor and the number of threads. Building adds whole numbers, or
+//     rounds in a fixed order, as scores do. Snapshots of replicas have equal digests.
 //   - No stored or returned score is ever NaN or infinite: components are bounded by
 //     [MaxComponent].
 //   - One writer and many readers work at once. Writers take turns; searches take
@@ -35,8 +37,8 @@
 //
 // Rows lie in arenas outside Go's heap, without pointers: address space is
 // reserved for millions of rows and given memory as they come. A vector of d
-// dimensions takes d bytes of code, 4d of floats and some 190 for links, times
-// and its id; [Tier] says what else can be chosen. Deleted rows stay as signposts of
+// dimensions takes d bytes of code, 4d of floats, d/8 to d/4 of signs if it is long
+// and the metric Cosine, and some 190 for links, times and its id; [Tier] says what else can be chosen. Deleted rows stay as signposts of
 // the graph until Consolidate erases them and reuses their slots.
 //
 // # Scores

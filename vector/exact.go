@@ -137,14 +137,24 @@ type limits struct {
 	loss   float64 // of the query
 }
 
+// loss returns the length of what quantisation took away from the query, or more.
+func (q *query) loss() float64 {
+	var square float64
+	for i, c := range q.floats {
+		d := float64(c) - float64(float64(q.codes[i])*q.step)
+		square += float64(d * d)
+	}
+	return sqrtUp(square)
+}
+
 func (v *view) limits(q *query) limits {
-	length := norm(q.floats)
-	l := limits{euclid: v.cfg.Metric == L2, square: int64(q.square), length: length + q.loss}
+	length, loss := norm(q.floats), q.loss()
+	l := limits{euclid: v.cfg.Metric == L2, square: int64(q.square), length: length + loss}
 	if l.euclid {
-		l.step, l.loss = v.coder.step, q.loss
+		l.step, l.loss = v.coder.step, loss
 		return l
 	}
-	l.step, l.loss = q.step*v.coder.step, q.loss+length*roundingSlack
+	l.step, l.loss = q.step*v.coder.step, loss+length*roundingSlack
 	return l
 }
 

@@ -1,6 +1,8 @@
 package vector
 
 import (
+	"math/bits"
+	"slices"
 	"sync/atomic"
 
 	"tamv.internal/tamv/vector/simd"
@@ -145,7 +147,7 @@ func (v *view) beam(s *scratch, q *query, entry uint32, level, ef int) {
 // spread is beam for a walk that passes over the rows visited already.
 func (v *view) spread(s *scratch, q *query, entry uint32, level, ef int) {
 	s.rows = append(s.rows[:0], entry)
-	p := append(s.pool[:0], poolEntry(v.measure(s, q, s.rows)[0], entry))
+	p := append(slices.Grow(s.pool[:0], ef), poolEntry(v.measure(s, q, s.rows)[0], entry))
 	s.visited[entry] = s.epoch
 	for next := 0; next < len(p); {
 		if p[next]&expanded != 0 {
@@ -153,32 +155,48 @@ func (v *view) spread(s *scratch, q *query, entry uint32, level, ef int) {
 			continue
 		}
 		next = v.expand(s, p, next, level)
+		if len(p) == ef && v.sifts() {
+			v.sift(s, q, p.key(ef-1))
+		}
 		if len(s.rows) == 0 {
 			continue
 		}
 		v.prefetch(p[next:], level) // the likely next ones, while these neighbours are measured
-		likely, nearer := next+abreast, false
-		for i, key := range v.measure(s, q, s.rows) {
-			if len(p) == ef && key >= p.key(ef-1) {
-				continue
-			}
-			var at int
-			p, at = p.insert(poolEntry(key, s.rows[i]), ef)
-			next = min(next, at)
-			nearer = nearer || at < likely
-		}
-		if nearer {
+		n, first := simd.Insert(p[:ef], len(p), s.nearer(v.measure(s, q, s.rows), p, ef))
+		p = p[:n]
+		if first < next+abreast {
+			next = min(next, first)
 			v.prefetch(p[next:], level)
 		}
 	}
 	s.pool = p
 }
 
+// nearer returns those of s.rows, whose keys are given, that a pool of ef has
+// room for. Which ones cannot be foretold, so it does without branches.
+func (s *scratch) nearer(keys []uint32, p pool, ef int) []uint64 {
+	bar := uint64(1 << 32)
+	if len(p) == ef {
+		bar = uint64(p.key(ef - 1))
+	}
+	entries, rows := s.entries[:len(keys)], s.rows[:len(keys)]
+	n := 0
+	for i, key := range keys {
+		entries[n] = poolEntry(key, rows[i])
+		_, less := bits.Sub64(uint64(key), bar, 0)
+		n += int(less)
+	}
+	return entries[:n]
+}
+
 // expand puts into s.rows the neighbours, not visited before, of the first nodes
 // from p[from] on that are not expanded. It returns where those behind them begin.
 func (v *view) expand(s *scratch, p pool, from, level int) (next int) {
-	visited, epoch := s.visited, s.epoch
-	rows := s.rows[:0]
+	codes, stride := v.codes, v.shape.stride // what is read of a neighbour first
+	if v.shape.words > 0 {
+		codes, stride = bytesOf(v.bits), 8*v.shape.words
+	}
+	rows, n := s.rows[:batchRows], 0
 	next = from
 	for taken := 0; taken < abreast && next < len(p); next++ {
 		if p[next]&expanded != 0 {
@@ -187,15 +205,9 @@ func (v *view) expand(s *scratch, p pool, from, level int) (next int) {
 		taken++
 		p[next] |= expanded
 		count, links := v.neighbours(p.row(next), level)
-		for i := range links[:count] {
-			row := atomic.LoadUint32(&links[i])
-			if int(row) < v.rows && visited[row] != epoch {
-				visited[row] = epoch
-				rows = append(rows, row)
-			}
-		}
+		n += simd.Visit(rows[n:], links[:count], s.visited[:v.rows], s.epoch, codes, stride)
 	}
-	s.rows = rows
+	s.rows = rows[:n]
 	return next
 }
 
@@ -222,24 +234,3 @@ func poolEntry(key, row uint32) uint64 { return uint64(key)<<32 | uint64(row)<<1
 func (p pool) row(i int) uint32 { return uint32(p[i]) >> 1 }
 
 func (p pool) key(i int) uint32 { return uint32(p[i] >> 32) }
-
-// insert puts an entry in its place and drops the last of more than limit.
-func (p pool) insert(entry uint64, limit int) (grown pool, at int) {
-	low, high := 0, len(p)
-	for low < high {
-		if middle := int(uint(low+high) >> 1); p[middle] < entry {
-			low = middle + 1
-		} else {
-			high = middle
-		}
-	}
-	if low == limit {
-		return p, low
-	}
-	if len(p) < limit {
-		p = append(p, 0)
-	}
-	copy(p[low+1:], p[low:len(p)-1])
-	p[low] = entry
-	return p, low
-}

@@ -131,7 +131,7 @@ func TestScanIsExact(t *testing.T) {
 		}
 		v := x.current.Load()
 		for _, q := range all[1000:] {
-			unit, err := x.prepare(q)
+			unit, err := x.prepare(nil, q)
 			if err != nil {
 				t.Fatal(err)
 			}

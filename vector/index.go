@@ -60,7 +60,6 @@ func newIndex(cfg Config) *Index {
 		shape: shape{
 			dim:    cfg.Dim,
 			stride: roundUp(cfg.Dim, simd.Block),
-			words:  bitWords(cfg.Dim),
 			ground: 2 + 2*cfg.M,
 			upper:  1 + cfg.M,
 		},
@@ -69,6 +68,9 @@ func newIndex(cfg Config) *Index {
 		upperEnd:  1,
 		top:       -1,
 		hasher:    hasher{seed: cfg.Seed},
+	}
+	if cfg.hasBits() {
+		x.shape.words = bitWords(cfg.Dim)
 	}
 	if cfg.Tier == Bits {
 		x.advantage = scanAdvantageBits

@@ -39,7 +39,7 @@ func (x *Index) AddBatch(items []Item) error {
 			return fmt.Errorf("item %d: %w", i, ErrID)
 		}
 		var err error
-		if vectors[i], err = x.prepare(items[i].Vector); err != nil {
+		if vectors[i], err = x.prepare(nil, items[i].Vector); err != nil {
 			return fmt.Errorf("item %d: %w", i, err)
 		}
 		text += len(items[i].ID)
@@ -80,16 +80,14 @@ func (x *Index) AddBatch(items []Item) error {
 	return nil
 }
 
-// prepare checks a vector and, under Cosine, returns a copy of length 1.
-func (x *Index) prepare(vec []float32) ([]float32, error) {
+// prepare checks a vector and, under Cosine, returns a copy of length 1, for which
+// it uses into if that is long enough.
+func (x *Index) prepare(into, vec []float32) ([]float32, error) {
 	if len(vec) != x.cfg.Dim {
 		return nil, fmt.Errorf("%w: got %d, want %d", ErrDimension, len(vec), x.cfg.Dim)
 	}
-	for _, c := range vec {
-		// Written so that NaN fails it too.
-		if !(c >= -MaxComponent && c <= MaxComponent) {
-			return nil, ErrNotFinite
-		}
+	if !(largestOf(vec) <= MaxComponent) { // written so that NaN fails it too
+		return nil, ErrNotFinite
 	}
 	if x.cfg.Metric != Cosine {
 		return vec, nil
@@ -98,9 +96,10 @@ func (x *Index) prepare(vec []float32) ([]float32, error) {
 	if length == 0 {
 		return nil, ErrZeroVector
 	}
-	unit := make([]float32, len(vec))
+	unit := slices.Grow(into[:0], len(vec))[:len(vec)]
+	inverse := 1 / length
 	for i, c := range vec {
-		unit[i] = float32(float64(c) / length)
+		unit[i] = float32(float64(c) * inverse)
 	}
 	return unit, nil
 }
@@ -187,10 +186,11 @@ func (x *Index) encode(v *view, row uint32, vec []float32, hash uint64) {
 	if x.coder.clamps(vec) {
 		x.clamped++
 	}
-	if x.cfg.Tier == Bits {
+	if x.cfg.hasBits() {
 		q.shapeBits(v)
 		x.coder.signs(v.bitCode(row), vec, q.work)
-	} else {
+	}
+	if x.cfg.Tier != Bits {
 		q.codes = slices.Grow(q.codes[:0], x.shape.stride)[:x.shape.stride]
 		square, loss := quantize(q.codes, vec, x.coder.step)
 		flipSign(v.code(row), q.codes)

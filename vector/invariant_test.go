@@ -83,7 +83,7 @@ func TestOldViewStaysWhole(t *testing.T) {
 			runtime.Gosched()
 		}
 		for _, q := range all[:sized(60, 20)] {
-			unit, err := x.prepare(q)
+			unit, err := x.prepare(nil, q)
 			if err != nil {
 				t.Fatal(err)
 			}

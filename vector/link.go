@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"sync/atomic"
+
+	"tamv.internal/tamv/vector/simd"
 )
 
 // Linking goes in two phases, so that many threads can work on one batch and
@@ -163,9 +165,10 @@ func (v *view) addEarlier(s *scratch, q *query, earlier []uint32, level int) {
 	if len(s.rows) == 0 {
 		return
 	}
-	for i, key := range v.measure(s, q, s.rows) {
-		s.pool, _ = s.pool.insert(poolEntry(key, s.rows[i]), v.cfg.EfConstruction)
-	}
+	ef := v.cfg.EfConstruction
+	s.pool = slices.Grow(s.pool, ef-len(s.pool))
+	n, _ := simd.Insert(s.pool[:ef], len(s.pool), s.nearer(v.measure(s, q, s.rows), s.pool, ef))
+	s.pool = s.pool[:n]
 }
 
 // findTwin looks for a living candidate with the query's code.

@@ -13,7 +13,6 @@ type query struct {
 	codes  []int8
 	square uint32
 	step   float64 // codes*step is about floats
-	loss   float64 // the length of what quantisation took away
 	euclid bool    // distances are Euclidean, not by dot product
 
 	bits []uint64
@@ -27,9 +26,11 @@ type scratch struct {
 	probe   query // a stored row that others are compared with
 	visited []uint8
 	epoch   uint8
+	unit    []float32 // the query's vector with length 1
 	pool    pool
 	rows    []uint32
 	keys    []uint32
+	entries []uint64
 	dots    []int32
 	chosen  []uint32
 	queue   []uint32
@@ -44,6 +45,7 @@ func (x *Index) borrow(v *view) *scratch {
 	s := x.scratch.Get().(*scratch)
 	if s.keys == nil {
 		s.keys, s.dots = make([]uint32, batchRows), make([]int32, batchRows)
+		s.entries = make([]uint64, batchRows)
 		s.rows, s.chosen = make([]uint32, 0, batchRows), make([]uint32, 0, batchRows)
 	}
 	if len(s.visited) < v.rows {
@@ -67,34 +69,33 @@ func (q *query) ask(v *view, vec []float32) {
 	if v.coder == nil {
 		return
 	}
-	if v.cfg.Tier == Bits {
+	if v.cfg.hasBits() {
 		q.shapeBits(v)
 		v.coder.signs(q.bits, vec, q.work)
+	}
+	if v.cfg.Tier == Bits {
 		return
 	}
 	q.euclid = v.cfg.Metric == L2
 	q.step = v.coder.step
 	if !q.euclid { // the order by dot product is the same for a query of any length
-		var largest float32
-		for _, c := range vec {
-			largest = max(largest, c, -c)
-		}
-		if largest >= smallestRange {
+		if largest := largestOf(vec); largest >= smallestRange {
 			q.step = float64(largest) / maxCode
 		}
 	}
 	q.codes = slices.Grow(q.codes[:0], v.shape.stride)[:v.shape.stride]
-	var lost float64
-	q.square, lost = quantize(q.codes, vec, q.step)
-	q.loss = sqrtUp(lost)
+	q.square = simd.Quantize(q.codes, vec, float32(1/q.step))
 }
 
 // askRow makes q the query for a stored row, for building.
 func (q *query) askRow(v *view, row uint32) {
-	if v.cfg.Tier == Bits {
+	if v.cfg.hasBits() {
 		q.bits = append(q.bits[:0], v.bitCode(row)...)
+	}
+	if v.cfg.Tier == Bits {
 		return
 	}
+	q.step = v.coder.step
 	q.euclid = v.cfg.Metric == L2
 	q.codes = slices.Grow(q.codes[:0], v.shape.stride)[:v.shape.stride]
 	flipSign(q.codes, v.code(row))
@@ -131,6 +132,9 @@ func (v *view) measure(s *scratch, q *query, rows []uint32) []uint32 {
 
 // dotKey orders dot products from the largest to the smallest.
 func dotKey(dot int32) uint32 { return 1<<31 - uint32(dot) }
+
+// dotOf returns the dot product of a key.
+func dotOf(key uint32) int32 { return int32(1<<31 - key) }
 
 // identical reports whether a key, measured for building, can only be that of a
 // row with the same code.

@@ -158,7 +158,7 @@ func (x *Index) makeProbes(v *view, most int) []probe {
 			continue // others are found through it, so the walk cannot do without
 		}
 		var err error
-		if p.vector, err = x.prepare(p.vector); err == nil {
+		if p.vector, err = x.prepare(nil, p.vector); err == nil {
 			probes = append(probes, p)
 		}
 	}

@@ -85,15 +85,33 @@ func (v *view) rerank(s *scratch, k, ef int) bool {
 		}
 		return true
 	}
-	compared := min(len(s.maybe), v.compared(k, ef))
-	const ahead = 4
-	for i, c := range s.maybe[:compared] {
-		if i+ahead < compared {
-			simd.Prefetch(v.vector(s.maybe[i+ahead].row))
-		}
-		s.best.offer(v, scored{score: v.score(&s.query, c.row), row: c.row}, k)
-	}
+	v.compare(s, k, s.maybe[:min(len(s.maybe), v.compared(k, ef))])
 	return true
+}
+
+// rerankSigmas is how sure it must be that a candidate is no hit before it is
+// not compared.
+const rerankSigmas = 5
+
+// compare offers candidates, the nearest by their codes first, as hits, until the
+// others are too far.
+func (v *view) compare(s *scratch, k int, candidates []candidate) {
+	const ahead = 4
+	q, slack := &s.query, math.Inf(1)
+	if v.cfg.Tier == Full && v.cfg.Metric == Cosine {
+		// Rounding to steps makes errors of variance step²/12 in each component. Weighed
+		// by a vector of unit length they add up to one with the same variance.
+		slack = rerankSigmas * math.Sqrt(float64(q.step*q.step+v.coder.step*v.coder.step)/12)
+	}
+	for i, c := range candidates {
+		if i >= k && v.cosineOf(q, c.key)+slack < float64(s.best[0].score) {
+			return
+		}
+		if i+ahead < len(candidates) {
+			simd.Prefetch(v.vector(candidates[i+ahead].row))
+		}
+		s.best.offer(v, scored{score: v.score(q, c.row), row: c.row}, k)
+	}
 }
 
 // scored is a row with its score.

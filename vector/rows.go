@@ -42,7 +42,7 @@ func (x *Index) SearchRows(query []float32, rows []uint32, o Options) ([]Hit, er
 			return nil, fmt.Errorf("%w: row %d after row %d", ErrOptions, rows[i], rows[i-1])
 		}
 	}
-	unit, err := x.prepare(query)
+	unit, err := x.prepare(nil, query)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package vector
 import (
 	"fmt"
 	"runtime"
+	"strings"
 )
 
 // Hit is one search result.
@@ -45,10 +46,6 @@ func (x *Index) Search(query []float32, o Options) ([]Hit, error) {
 	if o.EF < 0 || o.EF > MaxEF {
 		return nil, fmt.Errorf("%w: EF %d is not in 0..%d", ErrOptions, o.EF, MaxEF)
 	}
-	unit, err := x.prepare(query)
-	if err != nil {
-		return nil, err
-	}
 	v := x.pin()
 	defer runtime.KeepAlive(x) // whose cleanup releases what v shows
 	defer v.release()
@@ -61,6 +58,13 @@ func (x *Index) Search(query []float32, o Options) ([]Hit, error) {
 	}
 	s := x.borrow(v)
 	defer x.scratch.Put(s)
+	unit, err := x.prepare(s.unit, query)
+	if err != nil {
+		return nil, err
+	}
+	if x.cfg.Metric == Cosine {
+		s.unit = unit
+	}
 	s.query.ask(v, unit)
 	if !v.walk(s, &m, o) {
 		v.scan(s, &m, o.K)
@@ -72,8 +76,20 @@ func (x *Index) Search(query []float32, o Options) ([]Hit, error) {
 func (s *scratch) hits(v *view) []Hit {
 	s.best.sort(v)
 	hits := make([]Hit, len(s.best))
+	length := 0
+	for _, b := range s.best {
+		length += len(v.name(b.row))
+	}
+	var ids strings.Builder // one string for all ids: one allocation
+	ids.Grow(length)
+	for _, b := range s.best {
+		ids.Write(v.name(b.row))
+	}
+	rest := ids.String()
 	for i, b := range s.best {
-		hits[i] = Hit{ID: v.id(b.row), Score: b.score}
+		n := len(v.name(b.row))
+		hits[i] = Hit{ID: rest[:n], Score: b.score}
+		rest = rest[n:]
 	}
 	return hits
 }

@@ -1,6 +1,7 @@
 package simd
 
 import (
+	"slices"
 	"syscall"
 	"testing"
 )
@@ -37,6 +38,8 @@ func TestGuardPages(t *testing.T) {
 			guardCodes(t, first)
 			guardWords(t, first)
 			guardFloats(t, first)
+			guardQuery(t, first)
+			guardWalk(t, first)
 		}
 	})
 }
@@ -102,5 +105,49 @@ func guardFloats(t *testing.T, first bool) {
 			a[i], b[i] = float32(i), 1/float32(i+1)
 		}
 		sameFloat(t, Dot(a, b), modelDot(a, b))
+	}
+}
+
+func guardQuery(t *testing.T, first bool) {
+	for n := 1; n <= 100; n++ {
+		v := view[float32](fenced(t, 4*n, first), n)
+		for i := range v {
+			v[i] = float32(i) - 40.5
+		}
+		code := view[int8](fenced(t, n, first), n)
+		Quantize(code, v, 1)
+		if want, _ := modelQuantize(v, 1); !slices.Equal(code, want) {
+			t.Errorf("%v, want %v", code, want)
+		}
+	}
+	for words := 1; words <= 32; words *= 2 {
+		flips, code := view[uint64](fenced(t, 8*words, first), words), view[uint64](fenced(t, 8*words, first), words)
+		work := view[float32](fenced(t, 256*words, first), 64*words)
+		work[1] = 1 // the signs of the second row of the matrix
+		Signs(code, flips, work)
+		for _, word := range code {
+			if word != 0xaaaaaaaaaaaaaaaa {
+				t.Errorf("%x", code)
+			}
+		}
+	}
+}
+
+func guardWalk(t *testing.T, first bool) {
+	for n := 1; n <= 40; n++ {
+		list, entries := view[uint64](fenced(t, 8*n, first), n), view[uint64](fenced(t, 8*n, first), n)
+		links, rows := view[uint32](fenced(t, 4*n, first), n), view[uint32](fenced(t, 4*n, first), n)
+		for i := range entries {
+			entries[i], links[i] = uint64(n-i), uint32(n-i-1)
+		}
+		for range 2 { // the second time, one half of the list is pushed out
+			if grown, _ := Insert(list, 0, entries); grown != n || list[0] != 1 || list[n-1] != uint64(n) {
+				t.Errorf("%v", list)
+			}
+			Insert(list, n, entries)
+		}
+		if got := Visit(rows, links, fenced(t, n, first), 1, nil, 64); got != n || !slices.Equal(rows, links) {
+			t.Errorf("%v of %v", rows[:got], links)
+		}
 	}
 }

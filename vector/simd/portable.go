@@ -1,6 +1,11 @@
 package simd
 
-import "math/bits"
+import (
+	"math"
+	"math/bits"
+	"sync/atomic"
+	"unsafe"
+)
 
 func dotsPortable(out []int32, query []int8, codes []byte, rows []uint32, limit, _, _ int) int {
 	for i, row := range rows {
@@ -49,6 +54,80 @@ func hammingsPortable(out []uint32, query, codes []uint64, rows []uint32, limit,
 		out[i] = uint32(differing)
 	}
 	return len(rows)
+}
+
+// quantizeLanes is what the versions of quantize take at once.
+const quantizeLanes = 16
+
+func quantizePortable(code []int8, v []float32, perStep float32) (square uint32) {
+	code = code[:len(v)]
+	for i, x := range v {
+		q := int32(math.RoundToEven(float64(min(max(x*perStep, -127), 127))))
+		code[i] = int8(q)
+		square += uint32(q * q)
+	}
+	return square
+}
+
+func signsPortable(code, flips []uint64, work []float32) {
+	for i, x := range work {
+		flip := uint32(flips[i/64]>>(i%64)) << 31
+		work[i] = math.Float32frombits(math.Float32bits(x) ^ flip)
+	}
+	for half := 1; half < len(work); half *= 2 {
+		for block := 0; block < len(work); block += 2 * half {
+			low, high := work[block:block+half], work[block+half:block+2*half]
+			for i, a := range low {
+				b := high[i]
+				low[i], high[i] = a+b, a-b
+			}
+		}
+	}
+	for w := range code {
+		var word uint64
+		for b, x := range work[w*64:][:64] {
+			word |= uint64(math.Float32bits(x)>>31) << b
+		}
+		code[w] = word
+	}
+}
+
+// insertPortable looks for places without branches, which could not be foretold.
+func insertPortable(list, entries []uint64, n int) (grown, first int) {
+	first = len(list)
+	for _, entry := range entries {
+		at := 0
+		for left := n; left > 0; {
+			half := (left + 1) / 2
+			_, less := bits.Sub64(list[at+half-1], entry, 0)
+			at += half & -int(less)
+			left -= half
+		}
+		if at == len(list) {
+			continue
+		}
+		if n < len(list) {
+			n++
+		}
+		copy(list[at+1:n], list[at:])
+		list[at] = entry
+		first = min(first, at)
+	}
+	return n, first
+}
+
+func visitPortable(rows, links []uint32, visited []byte, epoch byte, _ unsafe.Pointer, _ int) (n int) {
+	for i := range links {
+		link := atomic.LoadUint32(&links[i])
+		if int64(link) >= int64(len(visited)) {
+			continue
+		}
+		rows[n] = link
+		_, fresh := bits.Sub32(0, uint32(visited[link]^epoch), 0)
+		n += int(fresh)
+		visited[link] = epoch
+	}
+	return n
 }
 
 // lanes is the number of running sums of Dot over its whole blocks, tailLanes

@@ -118,6 +118,58 @@ func Dot(a, b []float32) float32 {
 	return active.dot(a, b)
 }
 
+// Quantize sets code[i] to v[i]*perStep, rounded to float32, clamped to -127..127
+// and rounded to the nearest whole number, of two the even one; and what lies in
+// code behind len(v) to zero. It returns the sum of the squares. v holds no NaN,
+// and len(code) is at least len(v).
+func Quantize(code []int8, v []float32, perStep float32) (square uint32) {
+	if len(code) < len(v) {
+		panic(fmt.Sprintf("simd: a code of %d bytes for a vector of length %d", len(code), len(v)))
+	}
+	whole := len(v) / quantizeLanes * quantizeLanes
+	square = active.quantize(code, v[:whole], perStep)
+	square += quantizePortable(code[whole:], v[whole:], perStep)
+	clear(code[len(v):])
+	return square
+}
+
+// Signs sets the bits of code to the signs of work after a random rotation: bit i
+// of flips, counted from the lowest of the first word, says that work[i] changes
+// its sign, and a Walsh-Hadamard transform follows. A zero has either sign. code and flips have one length,
+// a power of two; work has 64 elements for each of their words, holds no NaN and
+// is overwritten. Additions follow one order, the same bits on every processor.
+func Signs(code, flips []uint64, work []float32) {
+	n := len(flips)
+	if n == 0 || n&(n-1) != 0 || n > MaxWords || len(code) != n || len(work) != 64*n {
+		panic(fmt.Sprintf("simd: signs of %d numbers, flipped by %d words, in %d", len(work), n, len(code)))
+	}
+	active.signs(code, flips, work)
+}
+
+// Insert puts entries one after the other in their places in the ascending list
+// list[:n]; of more than len(list) the greatest is dropped, of equal numbers a new
+// one comes first. It returns how many there are then, and the least place
+// that was taken: len(list) if no entry found room.
+func Insert(list []uint64, n int, entries []uint64) (grown, first int) {
+	if n < 0 || n > len(list) || len(list) == 0 {
+		panic(fmt.Sprintf("simd: %d numbers in a list of %d", n, len(list)))
+	}
+	return active.insert(list, entries, n)
+}
+
+// Visit copies to rows, in order, those links for which visited is not epoch, makes
+// it epoch and returns how many they are. Links of len(visited) and more are
+// passed over. rows is at least as long as links; what lies behind the n rows is
+// arbitrary. Links are read atomically, each for itself: another goroutine may
+// store some meanwhile.
+//
+// The beginnings of the rows in codes, stride bytes apart, are prefetched: they are
+// what a caller reads next.
+func Visit(rows, links []uint32, visited []byte, epoch byte, codes []byte, stride int) (n int) {
+	checkOut(len(rows), len(links))
+	return active.visit(rows, links, visited, epoch, unsafe.Pointer(unsafe.SliceData(codes)), stride)
+}
+
 // Prefetch asks the processor to bring the beginning of s, three cache lines,
 // into its cache, for use shortly: the links of the next node, the next vector
 // that goes to Dot. It never faults and changes no result.

@@ -327,17 +327,20 @@ func TestPanics(t *testing.T) {
 		"hamming out":        func() { Hammings(counts[:1], words[:3], words, 3, []uint32{1, 3}) },
 		"dot lengths":        func() { Dot(make([]float32, 2), make([]float32, 3)) },
 	} {
-		t.Run(name, func(t *testing.T) {
-			eachVariant(t, func(t *testing.T) {
-				defer func() {
-					if text, ok := recover().(string); !ok || !strings.HasPrefix(text, "simd: ") {
-						t.Errorf("panic %v, want one of this package", text)
-					}
-				}()
-				call()
-			})
-		})
+		t.Run(name, func(t *testing.T) { panics(t, call) })
 	}
+}
+
+// panics makes sure that every version refuses a call.
+func panics(t *testing.T, call func()) {
+	eachVariant(t, func(t *testing.T) {
+		defer func() {
+			if text, ok := recover().(string); !ok || !strings.HasPrefix(text, "simd: ") {
+				t.Errorf("panic %v, want one of this package", text)
+			}
+		}()
+		call()
+	})
 }
 
 func TestNoRows(t *testing.T) {
@@ -360,6 +363,10 @@ func TestNoAllocations(t *testing.T) {
 		Hammings(counts, words[:2], words, 2, rows)
 		Dot(floats, floats)
 		Prefetch(rows)
+		Quantize(query, floats, 3)
+		Signs(words[:1], words[1:2], floats[:64])
+		Insert(words[2:], 0, words[:2])
+		Visit(rows, rows, codes, 1, codes, 128)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}

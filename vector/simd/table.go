@@ -1,5 +1,7 @@
 package simd
 
+import "unsafe"
+
 // kernels is one version of every loop. The exported functions have checked
 // lengths before they call one, except that rows lie in the arena.
 type kernels struct {
@@ -13,6 +15,11 @@ type kernels struct {
 	// dotsLinear finds len(out) rows in codes.
 	dotsLinear func(out []int32, query []int8, codes []byte)
 	dot        func(a, b []float32) float32
+	// quantize takes whole multiples of quantizeLanes.
+	quantize func(code []int8, v []float32, perStep float32) (square uint32)
+	signs    func(code, flips []uint64, work []float32)
+	insert   func(list, entries []uint64, n int) (grown, first int)
+	visit    func(rows, links []uint32, visited []byte, epoch byte, codes unsafe.Pointer, stride int) (n int)
 }
 
 var portable = kernels{
@@ -21,6 +28,10 @@ var portable = kernels{
 	hammings:   hammingsPortable,
 	dotsLinear: dotsLinearPortable,
 	dot:        dotPortable,
+	quantize:   quantizePortable,
+	signs:      signsPortable,
+	insert:     insertPortable,
+	visit:      visitPortable,
 }
 
 // active is the best version that this processor can run.

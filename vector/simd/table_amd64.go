@@ -21,12 +21,16 @@ func variants() []kernels {
 		dotsLinear: dotsLinearAVX2,
 		hammings:   hammingsAVX2,
 		dot:        dotAVX2,
+		quantize:   quantizePortable,
+		signs:      signsPortable,
+		insert:     insertPortable,
+		visit:      visitAMD64,
 	}
 	all = append(all, k)
 	if !x86.HasAVX512F {
 		return all
 	}
-	k.name, k.dot = "avx512f", dotAVX512
+	k.name, k.dot, k.quantize, k.signs, k.insert = "avx512f", dotAVX512, quantizeAVX512, signsAVX512, insertAVX512
 	if x86.HasAVX512VNNI {
 		k.name, k.dots, k.dotsLinear = k.name+"+avx512vnni", dotsAVX512, dotsLinearAVX512
 	}
@@ -59,6 +63,18 @@ func dotAVX2(a, b []float32) float32
 
 //go:noescape
 func dotAVX512(a, b []float32) float32
+
+//go:noescape
+func quantizeAVX512(code []int8, v []float32, perStep float32) (square uint32)
+
+//go:noescape
+func signsAVX512(code, flips []uint64, work []float32)
+
+//go:noescape
+func insertAVX512(list, entries []uint64, n int) (grown, first int)
+
+//go:noescape
+func visitAMD64(rows, links []uint32, visited []byte, epoch byte, codes unsafe.Pointer, stride int) (n int)
 
 //go:noescape
 func prefetch(p unsafe.Pointer)

@@ -15,6 +15,10 @@ func variants() []kernels {
 		dotsLinear: dotsLinearNEON,
 		hammings:   hammingsNEON,
 		dot:        dotNEON,
+		quantize:   quantizePortable,
+		signs:      signsPortable,
+		insert:     insertPortable,
+		visit:      visitPortable,
 	}
 	all := []kernels{portable, k}
 	if cpu.ARM64.HasASIMDDP {
