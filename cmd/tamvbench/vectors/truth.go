@@ -35,16 +35,11 @@ func Truth(base *Rows, queries [][]float32, metric vector.Metric, depth, threads
 	if len(queries) == 0 || len(queries[0]) != base.Dim {
 		return nil, tap.E("bench.vector.truth", tap.Invalid, "queries must have the base's %d dimensions", base.Dim)
 	}
-	return nearest(base.Next, queries, metric, depth, threads)
-}
-
-// nearest is [Truth] of rows that next returns as [Rows.Next] does.
-func nearest(next func(limit int) ([][]float32, error), queries [][]float32, metric vector.Metric, depth, threads int) ([][]int32, error) {
 	best := make([][]near, len(queries)) // sorted, at most depth
 	share := (len(queries) + threads - 1) / threads
 	blockRows := max(1, blockBytes/(4*len(queries[0])))
 	for first := int32(0); ; {
-		block, err := next(blockRows)
+		block, err := base.Next(blockRows)
 		if errors.Is(err, io.EOF) {
 			break
 		}
