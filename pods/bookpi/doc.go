@@ -78,10 +78,13 @@
 //
 // # Bounds
 //
-// A query looks at 50,000 entries at most and then says where to go on ("next"),
-// so a page may be short, or empty, without being the last. Pages are cut by
-// position from the newest entry downwards; what is appended meanwhile does not
-// shift them. A listed or streamed entry shows its payload up to 4 KiB.
+// A query reads 50,000 entries and on to where their segment ends, or 256 MiB, and then
+// says where to go on ("next"), so a page may be short, or empty, without being the
+// last. Segments that were read before, and have nothing of the tenant, the actor or
+// the action, are passed by: a node remembers so in up to 16 MiB of memory, about 0.1
+// bytes an entry. Pages are cut by position from the newest entry downwards; what is
+// appended meanwhile does not shift them. A listed or streamed entry shows its
+// payload up to 4 KiB.
 //
 // # Errors
 //

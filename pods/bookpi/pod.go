@@ -32,11 +32,12 @@ type Pod struct {
 	ledger  store.Ledger
 	notary  *Notary
 	streams streams
+	names   *names
 }
 
 // New makes the pod.
 func New(c Config) *Pod {
-	return &Pod{config: c, tenant: c.Tenant, ledger: c.Ledger, notary: c.Notary}
+	return &Pod{config: c, tenant: c.Tenant, ledger: c.Ledger, notary: c.Notary, names: newNames()}
 }
 
 // budget is enough for a bundle of maxRange entries.

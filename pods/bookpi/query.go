@@ -1,7 +1,6 @@
 package bookpi
 
 import (
-	"cmp"
 	"context"
 	"math"
 	"strconv"
@@ -9,7 +8,6 @@ import (
 	"time"
 
 	"tamv.internal/tamv/pods"
-	"tamv.internal/tamv/store"
 	"tamv.internal/tamv/store/bookpi"
 	"tamv.internal/tamv/tap"
 )
@@ -17,7 +15,10 @@ import (
 const (
 	defaultPage = 50
 	maxPage     = 500
-	maxScanned  = 50_000 // entries that one call looks at
+	// maxScanned is the entries that one call reads before it stops at the next segment,
+	// and maxScannedBytes the payloads before it stops at once.
+	maxScanned      = 50_000
+	maxScannedBytes = 256 << 20
 )
 
 // query is what a list asks for.
@@ -27,49 +28,6 @@ type query struct {
 	from, to      int64 // microseconds, [from, to)
 	before        uint64
 	limit         int
-}
-
-// list shows entries from the newest down.
-func (p *Pod) list(ctx context.Context, c *pods.Call) (*pods.Result, error) {
-	q, err := p.parseQuery(c)
-	if err != nil {
-		return nil, err
-	}
-	reply := struct {
-		Entries []entry `json:"entries"`
-		Next    *uint64 `json:"next,omitempty"` // what to send as "after"
-		// Archived says that the list ends where older entries have left the site.
-		Archived bool `json:"archived,omitempty"`
-	}{Entries: []entry{}}
-	if q.before == 0 {
-		return &pods.Result{Body: reply}, nil
-	}
-	scanned := 0
-	var failed error
-	err = p.ledger.Records(q.before-1, true, func(r store.Record) bool {
-		if len(reply.Entries) == q.limit || scanned == maxScanned {
-			next := r.Position + 1
-			reply.Next = &next
-			return false
-		}
-		scanned++
-		var e bookpi.Entry
-		if e, failed = parse(r); failed != nil || e.Timestamp < q.from {
-			return false
-		}
-		if visible(c, &e) && q.matches(&e) {
-			reply.Entries = append(reply.Entries, p.show(ctx, r, &e, len(r.Payload) <= maxInline))
-		}
-		return ctx.Err() == nil
-	})
-	if err != nil && tap.AsError(err).StableCode() == "archived" {
-		// What is older has left the site; the list ends here and says so.
-		reply.Archived, err = true, nil
-	}
-	if err = cmp.Or(err, failed, ctx.Err()); err != nil {
-		return nil, err
-	}
-	return &pods.Result{Body: reply}, nil
 }
 
 func (q *query) matches(e *bookpi.Entry) bool {
