@@ -26,6 +26,7 @@ const (
 // they can be released together.
 type space struct {
 	rows    int    // rows that regions reserve addresses for
+	most    int    // rows that were announced
 	heap    bool   // no regions: for systems without them and for the race detector, which sees only Go's heap
 	rowsDir string // where the file of float32 rows is made, or empty
 
@@ -35,7 +36,7 @@ type space struct {
 
 func newSpace(cfg Config) *space {
 	return &space{
-		rows: max(reservedRows, 2*cfg.Capacity), heap: !offHeap, rowsDir: cfg.RowsDir,
+		rows: max(reservedRows, 2*cfg.Capacity), most: cfg.Capacity, heap: !offHeap, rowsDir: cfg.RowsDir,
 		regions: make(map[*byte][]byte),
 	}
 }
@@ -113,7 +114,7 @@ func (a *arena[T]) grow(s *space, n int) (left []byte, err error) {
 			return nil, err
 		}
 	}
-	if err := a.commit(need); err != nil {
+	if err := a.commit(s, need); err != nil {
 		return left, err
 	}
 	return left, nil
@@ -132,7 +133,7 @@ func (a *arena[T]) move(s *space, need int) (left []byte, err error) {
 		next.closeFile()
 		return nil, err
 	}
-	if err := next.commit(max(need, len(a.data)*a.size())); err != nil {
+	if err := next.commit(s, max(need, len(a.data)*a.size())); err != nil {
 		s.release(next.region)
 		next.closeFile()
 		return nil, err
@@ -144,15 +145,20 @@ func (a *arena[T]) move(s *space, need int) (left []byte, err error) {
 	return left, nil
 }
 
-// commit puts memory behind the first n bytes of the region, and some more.
-func (a *arena[T]) commit(n int) error {
+// commit puts memory behind the first n bytes of the region, and some more, but not
+// for more rows than were announced.
+func (a *arena[T]) commit(s *space, n int) error {
 	size := a.size()
 	from := roundUp(len(a.data)*size, pageSize)
 	step := commitStep
 	if n >= 4*hugePage {
 		step = hugePage
 	}
-	to := min(roundUp(n+n/8, step), len(a.region))
+	most := n + n/8
+	if announced := s.most * a.perRow * size; announced >= n {
+		most = min(most, announced)
+	}
+	to := min(roundUp(most, step), len(a.region))
 	if to > from {
 		var err error
 		if a.file != nil {

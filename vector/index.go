@@ -70,7 +70,7 @@ func newIndex(cfg Config) *Index {
 		hasher:    hasher{seed: cfg.Seed},
 	}
 	if cfg.hasBits() {
-		x.shape.words = bitWords(cfg.Dim)
+		x.shape.words, x.advantage = bitWords(cfg.Dim), scanAdvantageSifted
 	}
 	if cfg.Tier == Bits {
 		x.advantage = scanAdvantageBits

@@ -95,11 +95,12 @@ func (s *scratch) hits(v *view) []Hit {
 }
 
 // scanAdvantage is how many rows a scan compares in the time in which a walk
-// handles one of its candidates with all its neighbours: 50 at 100 dimensions,
-// 30 at 1536. In tier Bits a scan reads floats.
+// handles one of its candidates with all its neighbours: some 50 at 100 dimensions,
+// 18 at 1536, where it sifts them. In tier Bits a scan reads floats.
 const (
-	scanAdvantage     = 50
-	scanAdvantageBits = 8
+	scanAdvantage       = 50
+	scanAdvantageSifted = 18
+	scanAdvantageBits   = 8
 )
 
 // walk searches the graph. It reports false if a scan is quicker, or if the
