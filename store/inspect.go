@@ -16,6 +16,7 @@ const maxDamages = 64
 // inspection is what a walk over a database file finds.
 type inspection struct {
 	meta     meta
+	hasMeta  bool
 	records  uint64
 	bytes    int64
 	segments []segmentInfo
@@ -67,6 +68,39 @@ func inspect(file io.ReaderAt, state metaPage, pace func(bytes int) error) (*ins
 
 // state walks the buckets and compares what they hold with what meta says.
 func (i *inspection) state(w *pageWalk) error {
+	roots, err := bucketRoots(w)
+	if err != nil || len(roots) == 0 { // empty: made and never written to
+		return err
+	}
+	var sums digest
+	for b, name := range bucketNames {
+		if roots[name] == nil {
+			if bucket(b) >= firstLateBucket {
+				continue
+			}
+			return w.damage("bucket %q is missing", name)
+		}
+		err := i.bucket(w, bucket(b), roots[name], &sums)
+		var bad *Damage
+		if errors.As(err, &bad) {
+			i.damage(bad)
+		} else if err != nil {
+			return err
+		}
+	}
+	for name := range roots {
+		if !slices.Contains(bucketNames[:], name) { // and its cluster version is one that is known here
+			return w.damage("there is a bucket %q", name)
+		}
+	}
+	if len(i.damages) > 0 {
+		return nil
+	}
+	return i.compare(sums)
+}
+
+// bucketRoots finds the buckets of a state that this release can read.
+func bucketRoots(w *pageWalk) (map[string][]byte, error) {
 	roots := map[string][]byte{}
 	err := w.each(func(e element) error {
 		if !e.bucket {
@@ -75,67 +109,66 @@ func (i *inspection) state(w *pageWalk) error {
 		roots[string(e.key)] = bytes.Clone(e.value)
 		return nil
 	})
-	if err != nil || len(roots) == 0 { // empty: made and never written to
-		return err
+	if err != nil {
+		return nil, err
 	}
 	if roots[olderMetaBucket] != nil && roots[bucketNames[bucketMeta]] == nil {
-		return tap.E("store.open", tap.Unavailable, "this state was written by a release before checksums; it cannot be taken over: start from an empty folder or a newer node's snapshot").WithCode("old_format")
+		return nil, tap.E("store.open", tap.Unavailable, "this state was written by a release before checksums; it cannot be taken over: start from an empty folder or a newer node's snapshot").WithCode("old_format")
 	}
-	sums, hasMeta := digest{}, false
-	for b, name := range bucketNames {
-		if roots[name] == nil {
-			if bucket(b) >= firstLateBucket {
-				continue
-			}
-			return w.damage("bucket %q is missing", name)
-		}
-		err := w.nested(roots[name], func(e element) error {
-			i.records++
-			value, ok := checked(bucket(b), e.key, e.value)
-			if !ok || e.bucket {
-				i.damage(&Damage{DamagedState, w.current, fmt.Sprintf("a record in %q does not have its checksum", name)})
-				return nil
-			}
-			switch bucket(b) {
-			case bucketMeta:
-				hasMeta = true
-				return i.meta.decode(value)
-			case bucketSegments:
-				info, ok := decodeSegmentInfo(value)
-				if !ok || readU64(e.key) != uint64(len(i.segments)) {
-					return w.damage("the list of ledger segments is wrong at %d", len(i.segments))
-				}
-				i.segments = append(i.segments, info)
-			case bucketArchives:
-				info, ok := decodeSegmentInfo(value)
-				if !ok || readU64(e.key) != uint64(len(i.archives)) || len(i.archives) == len(i.segments) {
-					return w.damage("the list of archived segments is wrong at %d", len(i.archives))
-				}
-				info.archived = true
-				i.archives = append(i.archives, info)
-			case bucketCheckpoints:
-				if cp, err := ReadCheckpoint(value); err != nil || len(e.key) != 8 || cp.Size != readU64(e.key) || cp.Size > i.meta.tree.Size() {
-					return w.damage("a recorded checkpoint is wrong")
-				}
-			}
-			sums.add(e.value)
+	return roots, nil
+}
+
+// bucket walks the records of one bucket and adds them to sums.
+func (i *inspection) bucket(w *pageWalk, b bucket, root []byte, sums *digest) error {
+	return w.nested(root, func(e element) error {
+		i.records++
+		value, ok := checked(b, e.key, e.value)
+		if !ok || e.bucket {
+			i.damage(&Damage{DamagedState, w.current, fmt.Sprintf("a record in %q does not have its checksum", bucketNames[b])})
 			return nil
-		})
-		var bad *Damage
-		if err != nil && !errors.As(err, &bad) {
+		}
+		if b == bucketMeta { // which is about the others, and in no sum
+			i.hasMeta = true
+			return i.meta.decode(value)
+		}
+		if err := i.record(w, b, e.key, value); err != nil {
 			return err
-		} else if err != nil {
-			i.damage(bad)
+		}
+		sums.add(e.value)
+		return nil
+	})
+}
+
+// record takes over what is needed of a record, if anything is.
+func (i *inspection) record(w *pageWalk, b bucket, key, value []byte) error {
+	switch b {
+	case bucketSegments:
+		info, ok := decodeSegmentInfo(value)
+		if !ok || readU64(key) != uint64(len(i.segments)) {
+			return w.damage("the list of ledger segments is wrong at %d", len(i.segments))
+		}
+		i.segments = append(i.segments, info)
+	case bucketArchives:
+		info, ok := decodeSegmentInfo(value)
+		if !ok || readU64(key) != uint64(len(i.archives)) || len(i.archives) == len(i.segments) {
+			return w.damage("the list of archived segments is wrong at %d", len(i.archives))
+		}
+		info.archived = true
+		i.archives = append(i.archives, info)
+	case bucketCheckpoints:
+		if cp, err := ReadCheckpoint(value); err != nil || len(key) != 8 || cp.Size != readU64(key) || cp.Size > i.meta.tree.Size() {
+			return w.damage("a recorded checkpoint is wrong")
 		}
 	}
-	for name := range roots {
-		if !slices.Contains(bucketNames[:], name) { // and its cluster version is one that is known here
-			return w.damage("there is a bucket %q", name)
-		}
-	}
-	if want := i.meta.onDisk.digest; len(i.damages) == 0 && sums != want {
+	return nil
+}
+
+// compare holds what was found to what meta says was written.
+func (i *inspection) compare(sums digest) error {
+	if want := i.meta.onDisk.digest; sums != want {
 		return &Damage{DamagedState, 0, fmt.Sprintf("its %d records are not the %d that were written", sums.count, want.count)}
-	} else if len(i.damages) == 0 && !hasMeta && i.records > 0 {
+	}
+	if !i.hasMeta && i.records > 0 {
 		return &Damage{DamagedState, 0, "it has records and no meta record"}
 	}
 	return nil
