@@ -180,7 +180,7 @@ func TestVisit(t *testing.T) {
 			rows[len(links)] = untouched
 			wantVisited := slices.Clone(visited)
 			want := modelVisit(links, wantVisited, epoch)
-			n := Visit(rows[:len(links)], links, visited, epoch, nil, 64)
+			n := Visit(rows[:len(links)], links, visited, epoch, nil, rapid.SampledFrom([]int{8, 64, 256}).Draw(t, "stride"))
 			if !slices.Equal(rows[:n], want) || !slices.Equal(visited, wantVisited) {
 				t.Fatalf("%v and %v, want %v and %v", rows[:n], visited, want, wantVisited)
 			}
