@@ -141,6 +141,9 @@ func (a *app) recordOf(file, text string) ([]byte, error) {
 
 // verifyProof checks a C2SP tlog-proof with nothing but its bytes and what is trusted.
 func verifyProof(raw, entry []byte, policy bookpi.Policy) (verified, error) {
+	if parsed, err := bookpi.ParseTLogProof(raw); err == nil && parsed.Extra == nil && entry == nil {
+		return verified{}, usage("this proof does not carry its entry: give it with --entry or --record")
+	}
 	p, err := bookpi.VerifyTLogProof(raw, entry, policy)
 	if err != nil {
 		return verified{}, unproven(err)

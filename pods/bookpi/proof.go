@@ -31,10 +31,11 @@ type proofReply struct {
 
 // proof shows that an entry is in the ledger. One that is archived has a proof
 // for whoever knows its hash: the proof is made of public hashes, and whose the
-// entry was can be read nowhere on the site.
+// entry was can be read nowhere on the site. As a tlog-proof it does not carry the
+// entry then.
 func (p *Pod) proof(ctx context.Context, c *pods.Call) (*pods.Result, error) {
 	r, _, err := p.find(c)
-	if err != nil && (tap.AsError(err).StableCode() != "archived" || c.Query["format"] == "tlog") {
+	if err != nil && tap.AsError(err).StableCode() != "archived" {
 		return nil, err
 	}
 	cp, note, err := p.checkpointFor(ctx, c, r.Position+1)

@@ -259,3 +259,34 @@ func TestADamagedFileIsNoIllness(t *testing.T) {
 	}
 	appendEvidence(t, h, till, "a", `1`)
 }
+
+// Who kept an entry that has left the site gets its proof, which does not carry it then.
+func TestArchivedEntriesAreProved(t *testing.T) {
+	state := grow(t, 3, `1`)
+	r, err := state.Record(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := newPod(t, gone{state})
+	if _, _, err := pod.notary.Covering(t.Context(), 3); err != nil {
+		t.Fatal(err)
+	}
+	h := podtest.NewHost(t, state, pod)
+	target := "/v1/evidence/" + bookpi.LeafHash(r.Entry).String()
+	response, err := get(t, h, auditor, target+"/proof?format=tlog", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := bookpi.Policy{Quorum: bookpi.QuorumNone}
+	for _, k := range firstKeys.VerifierKeys() {
+		policy.Logs = append(policy.Logs, bookpi.PolicyLog{Key: k})
+	}
+	if proven, err := bookpi.VerifyTLogProof(response.Body, r.Entry, policy); err != nil || proven.Position != 0 {
+		t.Errorf("%+v, %v", proven, err)
+	}
+	if _, err := bookpi.VerifyTLogProof(response.Body, nil, policy); !errors.Is(err, bookpi.ErrTLogProof) {
+		t.Errorf("it carries an entry: %v", err)
+	}
+	_, err = get(t, h, auditor, target, nil)
+	podtest.WantKind(t, err, tap.NotFound, "archived")
+}
