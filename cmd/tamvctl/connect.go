@@ -168,8 +168,12 @@ func (a *app) readFile(name string) ([]byte, error) {
 	return raw, nil
 }
 
-// fileError gives an error about a file its kind.
+// fileError gives an error about a file its kind. The end of the command while a
+// file, or a person, was waited for is no error of the file.
 func fileError(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
 	kind := tap.Invalid
 	switch {
 	case errors.Is(err, os.ErrNotExist):

@@ -57,7 +57,7 @@ const defaultTimeout = 30 * time.Second
 // run executes one command line and returns the exit code.
 func run(ctx context.Context, args []string, c console) int {
 	out := &cli.Output{W: c.out}
-	c.out = out
+	c.in, c.out = cli.Input(ctx, c.in), out
 	a := &app{console: c, lang: cli.Language(args, c.getenv), output: asTable}
 	root := a.root()
 	root.SetArgs(args)

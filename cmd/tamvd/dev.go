@@ -3,6 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -54,6 +57,29 @@ func banner(w io.Writer, lang tap.Lang, r appliance.Running) {
 	if !r.Operator { // whose key is on another node
 		next = "ready"
 	}
-	fmt.Fprintf(w, "  %-5s tamvctl --context %s %s\n", nextTexts.In(lang), r.Context, next)
+	fmt.Fprintf(w, "  %-5s %s --context %s %s\n", nextTexts.In(lang), tamvctl(), r.Context, next)
 	fmt.Fprintln(w, stopTexts.In(lang))
+}
+
+// tamvctl is how the person at this terminal calls it: by its name, or by its path
+// when it lies beside this program and on no search path, as after a build.
+func tamvctl() string {
+	const name = "tamvctl"
+	if _, err := exec.LookPath(name); err == nil {
+		return name
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return name
+	}
+	beside := filepath.Join(filepath.Dir(self), name)
+	if _, err := os.Stat(beside); err != nil {
+		return name
+	}
+	if here, err := os.Getwd(); err == nil {
+		if short, err := filepath.Rel(here, beside); err == nil && len(short) < len(beside) {
+			return short
+		}
+	}
+	return beside
 }

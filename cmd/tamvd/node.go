@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -94,6 +96,9 @@ const maxLine = 64 << 10
 // readLine reads a secret that should not stand in the process list.
 func readLine(r io.Reader) (string, error) {
 	line, err := bufio.NewReader(io.LimitReader(r, maxLine)).ReadString('\n')
+	if errors.Is(err, context.Canceled) {
+		return "", err
+	}
 	if err != nil && err != io.EOF {
 		return "", tap.Wrap("tamvd.stdin", tap.Invalid, err, "standard input cannot be read")
 	}

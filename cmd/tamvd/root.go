@@ -25,7 +25,7 @@ type app struct {
 // run executes one command line and returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	out := &cli.Output{W: stdout}
-	a := &app{tap.LocaleLang(os.Getenv), stdin, out, stderr}
+	a := &app{tap.LocaleLang(os.Getenv), cli.Input(ctx, stdin), out, stderr}
 	root := &cobra.Command{
 		Use: "tamvd", Short: shortTexts.In(a.lang), Version: tap.Release,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},

@@ -280,7 +280,7 @@ func siteBanner(w io.Writer, lang tap.Lang, s *site) {
 	for _, c := range s.nodes {
 		fmt.Fprintf(w, "  %-5s https://%s   pid %d\n", c.name, c.address, c.pid())
 	}
-	fmt.Fprintf(w, "  %-5s tamvctl --context %s demo --nodes %d\n", nextTexts.In(lang), filepath.Join(s.folder, "context.json"), len(s.nodes))
+	fmt.Fprintf(w, "  %-5s %s --context %s demo --nodes %d\n", nextTexts.In(lang), tamvctl(), filepath.Join(s.folder, "context.json"), len(s.nodes))
 	fmt.Fprintln(w, stopTexts.In(lang))
 }
 
