@@ -113,10 +113,11 @@ func (a *app) audit(ctx context.Context, place string, in auditFlags) error {
 	a.progress("")
 	v := newAudited(&report, policy, last, time.Since(began))
 	if failed == nil {
-		if err := a.writeVisit(in.state, newVisit(&report, in.payloads, last, began)); err != nil {
+		// What was found is worth knowing where it cannot be remembered, too.
+		if err := a.printValue(v, v.draw); err != nil {
 			return err
 		}
-		return a.printValue(v, v.draw)
+		return a.writeVisit(in.state, newVisit(&report, in.payloads, last, began))
 	}
 	if len(report.Damages) > 1 { // the first is in the error
 		if err := a.printValue(v, v.draw); err != nil {
