@@ -11,7 +11,7 @@ import (
 	"tamv.internal/tamv/tap"
 )
 
-// However people ask, approve, leave and change the rule, nothing is erased without as
+// However people ask, approve, withdraw, leave and change the rule, nothing is erased without as
 // many standing identities as the rule in force asked for, each counted once.
 func TestApprovalsModel(t *testing.T) {
 	people := []*tap.Principal{boss, carla, dora, emma}
@@ -19,6 +19,7 @@ func TestApprovalsModel(t *testing.T) {
 		o := newOffice(t)
 		rule := 1
 		signed := map[uuid.UUID]map[string]bool{}
+		asked := map[uuid.UUID]string{}
 		kinds := map[uuid.UUID]int{} // -1 = an erasure, else the number of a policy
 		var open []uuid.UUID
 		standing := func(id uuid.UUID) (n int) {
@@ -47,7 +48,7 @@ func TestApprovalsModel(t *testing.T) {
 			}
 		}
 		began := func(reply outcome, who *tap.Principal, kind int) {
-			signed[reply.ID], kinds[reply.ID] = map[string]bool{who.Identity: true}, kind
+			signed[reply.ID], kinds[reply.ID], asked[reply.ID] = map[string]bool{who.Identity: true}, kind, who.Identity
 			open = append(open, reply.ID)
 		}
 		for range rapid.IntRange(1, 15).Draw(rt, "steps") {
@@ -55,7 +56,7 @@ func TestApprovalsModel(t *testing.T) {
 			if o.gone[who.Identity] {
 				continue
 			}
-			switch rapid.SampledFrom([]string{"erase", "approve", "approve", "policy", "revoke"}).Draw(rt, "step") {
+			switch rapid.SampledFrom([]string{"erase", "approve", "approve", "policy", "revoke", "withdraw"}).Draw(rt, "step") {
 			case "erase":
 				reply, _, err := o.erase(who, "ana")
 				if err == nil {
@@ -88,6 +89,19 @@ func TestApprovalsModel(t *testing.T) {
 					began(reply, who, n)
 				}
 				settle(reply, err, true)
+			case "withdraw":
+				if len(open) == 0 {
+					continue
+				}
+				id := rapid.SampledFrom(open).Draw(rt, "request")
+				reply, _, err := o.withdraw(who, id)
+				allowed := who.Has(tap.Operator) || asked[id] == who.Identity
+				if (err == nil) != allowed || allowed && reply.State != stateWithdrawn {
+					rt.Fatalf("%s withdraws what %s asked for: %s, %v", who.Identity, asked[id], reply.State, err)
+				}
+				if allowed {
+					open = slices.DeleteFunc(open, func(other uuid.UUID) bool { return other == id })
+				}
 			case "revoke":
 				if len(o.gone) < 2 {
 					o.gone[who.Identity] = true
