@@ -32,8 +32,8 @@ var (
 // Flags.
 var (
 	textFlagPolicy         = tap.Text{EN: "C2SP policy file: which ledgers to believe, and which witnesses must have cosigned", ES: "archivo de política C2SP: a qué registros creer, y qué testigos deben haber cofirmado"}
-	textFlagPolicyLog      = tap.Text{EN: "key of a ledger to believe, or @FILE with its keys; asks no site", ES: "clave de un registro al que creer, o @ARCHIVO con sus claves; no pregunta a ningún sitio"}
-	textFlagPolicyWitness  = tap.Text{EN: "key of a witness, or @FILE with its keys, from the witness itself; keys of one name are one witness", ES: "clave de un testigo, o @ARCHIVO con sus claves, del propio testigo; las claves de un mismo nombre son un testigo"}
+	textFlagPolicyLog      = tap.Text{EN: "`KEY` of a ledger to believe, or @FILE with its keys; asks no site", ES: "`CLAVE` de un registro al que creer, o @ARCHIVO con sus claves; no pregunta a ningún sitio"}
+	textFlagPolicyWitness  = tap.Text{EN: "`KEY` of a witness, or @FILE with its keys, from the witness itself; keys of one name are one witness", ES: "`CLAVE` de un testigo, o @ARCHIVO con sus claves, del propio testigo; las claves de un mismo nombre son un testigo"}
 	textFlagPolicyQuorum   = tap.Text{EN: "how many of the witnesses must have cosigned; all when absent", ES: "cuántos de los testigos deben haber cofirmado; todos si falta"}
 	textFlagEntryFile      = tap.Text{EN: "file with the encoded entry that a tlog-proof is about, when it does not carry it", ES: "archivo con la entrada codificada de un tlog-proof, si no la lleva"}
 	textFlagRecord         = tap.Text{EN: "the same in base64", ES: "lo mismo en base64"}

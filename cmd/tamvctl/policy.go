@@ -14,13 +14,12 @@ import (
 // policyFlags is what evidence policy is told: whom to trust, or nothing to ask the site.
 type policyFlags struct {
 	logs, witnesses []string
-	quorum          int // -1 = all witnesses
+	quorum          int
+	all             bool // of the witnesses, whatever quorum says
 	out             string
 }
 
-func (f *policyFlags) composes() bool {
-	return len(f.logs) > 0 || len(f.witnesses) > 0 || f.quorum >= 0
-}
+func (f *policyFlags) composes() bool { return len(f.logs) > 0 || len(f.witnesses) > 0 || !f.all }
 
 // policyShown is a policy, and how much it asks for where it was composed here.
 type policyShown struct {
@@ -31,8 +30,10 @@ type policyShown struct {
 }
 
 func (a *app) evidencePolicy() *cobra.Command {
-	in := policyFlags{quorum: -1}
-	c := a.verb("policy [--log KEY|@FILE]... [--witness KEY|@FILE]... [--quorum N] [--out FILE|-]", textEvidencePolicy, cobra.NoArgs, func(ctx context.Context, _ []string) error {
+	var in policyFlags
+	var c *cobra.Command
+	c = a.verb("policy [--log KEY|@FILE]... [--witness KEY|@FILE]... [--quorum N] [--out FILE|-]", textEvidencePolicy, cobra.NoArgs, func(ctx context.Context, _ []string) error {
+		in.all = !c.Flags().Changed("quorum")
 		v, err := a.policy(ctx, &in)
 		if err != nil {
 			return err
@@ -58,7 +59,7 @@ func (a *app) evidencePolicy() *cobra.Command {
 	})
 	c.Flags().StringArrayVar(&in.logs, "log", nil, textFlagPolicyLog.In(a.lang))
 	c.Flags().StringArrayVar(&in.witnesses, "witness", nil, textFlagPolicyWitness.In(a.lang))
-	c.Flags().IntVar(&in.quorum, "quorum", in.quorum, textFlagPolicyQuorum.In(a.lang))
+	c.Flags().IntVar(&in.quorum, "quorum", 0, textFlagPolicyQuorum.In(a.lang))
 	c.Flags().StringVar(&in.out, "out", "", textFlagOut.In(a.lang))
 	return c
 }
@@ -88,12 +89,12 @@ func (a *app) policy(ctx context.Context, in *policyFlags) (policyShown, error) 
 		names[k.Name()] = true
 	}
 	known := len(names)
-	if in.quorum > known {
-		return policyShown{}, usage("--quorum %d is more than the %d witnesses that --witness names", in.quorum, known)
-	}
 	quorum := in.quorum
-	if quorum < 0 {
+	if in.all {
 		quorum = known
+	}
+	if quorum < 0 || quorum > known {
+		return policyShown{}, usage("--quorum %d is not within 0..%d, the witnesses that --witness names", quorum, known)
 	}
 	p, err := bookpi.SuggestPolicy(logs, witnesses, quorum)
 	if err != nil {

@@ -141,9 +141,10 @@ func (a *app) subjectShow() *cobra.Command {
 }
 
 func (a *app) subjectPolicy() *cobra.Command {
-	approvals := -1
-	c := a.verb("policy [--approvals N]", textSubjectPolicy, cobra.NoArgs, func(ctx context.Context, _ []string) error {
-		if approvals >= 0 {
+	var approvals int
+	var c *cobra.Command
+	c = a.verb("policy [--approvals N]", textSubjectPolicy, cobra.NoArgs, func(ctx context.Context, _ []string) error {
+		if c.Flags().Changed("approvals") {
 			return show(ctx, a, http.MethodPut, subjectsPath+"/policy", nil, map[string]int{"approvals": approvals},
 				func(t *table, v erasure) { v.draw(t) })
 		}
@@ -158,6 +159,6 @@ func (a *app) subjectPolicy() *cobra.Command {
 			t.field(textTime, v.ChangedAt)
 		})
 	})
-	c.Flags().IntVar(&approvals, "approvals", -1, textFlagApprovals.In(a.lang))
+	c.Flags().IntVar(&approvals, "approvals", 0, textFlagApprovals.In(a.lang))
 	return c
 }
