@@ -116,6 +116,61 @@ func BenchmarkDot(b *testing.B) {
 	})
 }
 
+// What a query of 1,536 dimensions costs before its search.
+func BenchmarkQuery(b *testing.B) {
+	v, code := make([]float32, 1536), make([]int8, 1536)
+	signs, flips, work := make([]uint64, 32), make([]uint64, 32), make([]float32, 2048)
+	for _, k := range variants() {
+		b.Run("quantize/"+k.name, func(b *testing.B) {
+			use(b, k)
+			for b.Loop() {
+				Quantize(code, v, 3)
+			}
+		})
+		b.Run("signs/"+k.name, func(b *testing.B) {
+			use(b, k)
+			for b.Loop() {
+				Signs(signs, flips, work)
+			}
+		})
+	}
+}
+
+// What a hop of a walk does beside measuring: neighbours half of which were visited,
+// and a list of candidates that few of them enter.
+func BenchmarkHop(b *testing.B) {
+	visited := make([]byte, 100_000)
+	rows, links := make([]uint32, hop), make([]uint32, hop)
+	list, entries := make([]uint64, 64), make([]uint64, 4)
+	random := rand.New(rand.NewPCG(5, 6))
+	for i := range links {
+		links[i] = random.Uint32N(uint32(len(visited)))
+	}
+	for _, k := range variants() {
+		b.Run("visit/"+k.name, func(b *testing.B) {
+			use(b, k)
+			for epoch := byte(0); b.Loop(); epoch++ {
+				for _, link := range links[:hop/2] {
+					visited[link] = epoch
+				}
+				Visit(rows, links, visited, epoch, nil, 0)
+			}
+		})
+		b.Run("insert/"+k.name, func(b *testing.B) {
+			use(b, k)
+			n := 0
+			for b.Loop() {
+				for i := range entries {
+					entries[i] = random.Uint64()
+				}
+				if n, _ = Insert(list, n, entries); n == len(list) && list[n-1] < 1<<60 {
+					n = 0 // no random number enters any more
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkMemory is the yardstick: what reading one word of each cache line
 // costs, in order and from random lines.
 func BenchmarkMemory(b *testing.B) {

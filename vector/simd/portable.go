@@ -70,16 +70,22 @@ func quantizePortable(code []int8, v []float32, perStep float32) (square uint32)
 }
 
 func signsPortable(code, flips []uint64, work []float32) {
-	for i, x := range work {
-		flip := uint32(flips[i/64]>>(i%64)) << 31
-		work[i] = math.Float32frombits(math.Float32bits(x) ^ flip)
+	const within = 8 // what registers hold
+	for i := 0; i+within <= len(work); i += within {
+		block, flip := (*[within]float32)(work[i:]), uint32(flips[i/64]>>(i%64))
+		for j := range block {
+			block[j] = math.Float32frombits(math.Float32bits(block[j]) ^ flip>>j<<31)
+		}
+		hadamardOfEight(block)
 	}
-	for half := 1; half < len(work); half *= 2 {
-		for block := 0; block < len(work); block += 2 * half {
-			low, high := work[block:block+half], work[block+half:block+2*half]
-			for i, a := range low {
-				b := high[i]
-				low[i], high[i] = a+b, a-b
+	for half := within; half < len(work); half *= 2 {
+		for at := 0; at < len(work); at += 2 * half {
+			low, high := work[at:at+half], work[at+half:at+2*half]
+			for i := 0; i+within <= len(low); i += within {
+				a, b := (*[within]float32)(low[i:]), (*[within]float32)(high[i:])
+				for j := range a {
+					a[j], b[j] = a[j]+b[j], a[j]-b[j]
+				}
 			}
 		}
 	}
@@ -90,6 +96,13 @@ func signsPortable(code, flips []uint64, work []float32) {
 		}
 		code[w] = word
 	}
+}
+
+// hadamardOfEight is the first three stages of the transform.
+func hadamardOfEight(v *[8]float32) {
+	a, b, c, d, e, f, g, h := v[0]+v[1], v[0]-v[1], v[2]+v[3], v[2]-v[3], v[4]+v[5], v[4]-v[5], v[6]+v[7], v[6]-v[7]
+	a, b, c, d, e, f, g, h = a+c, b+d, a-c, b-d, e+g, f+h, e-g, f-h
+	v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7] = a+e, b+f, c+g, d+h, a-e, b-f, c-g, d-h
 }
 
 // insertPortable looks for places without branches, which could not be foretold.

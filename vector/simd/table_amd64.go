@@ -21,8 +21,8 @@ func variants() []kernels {
 		dotsLinear: dotsLinearAVX2,
 		hammings:   hammingsAVX2,
 		dot:        dotAVX2,
-		quantize:   quantizePortable,
-		signs:      signsPortable,
+		quantize:   quantizeAVX2,
+		signs:      signsAVX2,
 		insert:     insertPortable,
 		visit:      visitAMD64,
 	}
@@ -63,6 +63,12 @@ func dotAVX2(a, b []float32) float32
 
 //go:noescape
 func dotAVX512(a, b []float32) float32
+
+//go:noescape
+func quantizeAVX2(code []int8, v []float32, perStep float32) (square uint32)
+
+//go:noescape
+func signsAVX2(code, flips []uint64, work []float32)
 
 //go:noescape
 func quantizeAVX512(code []int8, v []float32, perStep float32) (square uint32)
