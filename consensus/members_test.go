@@ -83,8 +83,9 @@ func TestOneToFiveToOneUnderLoad(t *testing.T) {
 		if len(r.acked) < 300 {
 			t.Errorf("only %d commands were acknowledged", len(r.acked))
 		}
-		if first.State().Member {
-			t.Error("a removed member takes itself for one")
+		// The first was sent its removal, but nobody waited for it to arrive; see TestRemovedLeaderStepsDown.
+		if s := first.State(); s.Member != (len(s.Members) == 5) {
+			t.Errorf("the first to be removed knows of %+v", s)
 		}
 	})
 }
