@@ -1,15 +1,17 @@
 // Package simd holds the inner loops of vector search: dot products of 8-bit
 // codes, Hamming distances of 1-bit codes and the dot product of float32
-// vectors, each in portable Go and in the vector instructions of amd64 and
-// arm64. The fastest version the processor has is chosen once, when the program
-// starts; [Features] names it.
+// vectors; the making of both codes of a query; and what a walk of a graph does
+// for every neighbour. Each is there in portable Go and, where that pays, in the
+// vector instructions of amd64 and arm64. The fastest version the processor has is
+// chosen once, when the program starts; [Features] names it.
 //
 // # Exactness
 //
-// Dots, DotsLinear and Hammings compute integers, so every version returns the
-// same answer. Dot rounds in one fixed order that every version follows, so its
-// answer is the same bits everywhere. A graph built with this package is
-// therefore identical on every replica, whatever its processor.
+// Dots, DotsLinear, Hammings, Insert and Visit compute integers, so every version
+// returns the same answer. Dot, Quantize and Signs round in one fixed order that
+// every version follows, so their answers are the same bits everywhere. A graph
+// built with this package is therefore identical on every replica, whatever its
+// processor.
 //
 // # Shapes
 //
@@ -26,9 +28,9 @@
 // # Memory
 //
 // Nothing here allocates, but arguments (save those of Prefetch) go through a
-// table of functions and so escape: hold out and rows in a scratch structure that is reused, not on the
-// stack. Distinct calls may run at once; concurrent writes to codes race as with
-// any slice.
+// table of functions and so escape: hold out and rows in a scratch structure that
+// is reused, not on the stack. Distinct calls may run at once; concurrent writes to
+// codes race as with any slice.
 package simd
 
 import (
