@@ -373,28 +373,3 @@ func (s *Store) tile(key tileKey) (raw []byte, err error) {
 	}
 	return raw, err
 }
-
-// Find returns the position of the entry with this leaf hash.
-func (s *Store) Find(leaf bookpi.Hash) (uint64, bool, error) {
-	s.mu.RLock()
-	position, ok := s.ledger.recent[leaf]
-	sealed := uint64(len(s.ledger.sealed))
-	s.mu.RUnlock()
-	if ok {
-		return position, true, nil
-	}
-	for number := sealed; number > 0 && !ok; number-- {
-		err := s.inSegment(number-1, func(f *segmentFile) (err error) {
-			entry, found, err := f.find(leaf)
-			position, ok = (number-1)*segmentEntries+uint64(entry), found
-			return err
-		})
-		if err != nil {
-			return 0, false, err
-		}
-	}
-	if !ok {
-		return 0, false, nil
-	}
-	return position, true, nil
-}

@@ -34,6 +34,7 @@ const (
 type Store struct {
 	path      string // of the database file
 	segments  *segments
+	filters   hashFilters           // of the segments
 	observers map[string][]Observer // by space; fixed after Open
 	folds     atomic.Pointer[foldCache]
 
@@ -81,7 +82,7 @@ func Open(dir string, observers map[string][]Observer) (*Store, error) {
 		return nil, tap.Wrap("store.open", tap.Unavailable, err, "the state folder cannot be made")
 	}
 	s := &Store{
-		path: filepath.Join(dir, "state.db"), segments: newSegments(ledger), observers: observers,
+		path: filepath.Join(dir, "state.db"), segments: newSegments(ledger), filters: hashFilters{of: map[uint64]*hashFilter{}}, observers: observers,
 		dirty: make(chan struct{}, 1), full: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	s.room = sync.NewCond(&s.mu)
