@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -174,8 +175,10 @@ func fileError(err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
-	kind := tap.Invalid
+	kind, code := tap.Invalid, codeFile
 	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		kind, code = tap.Unavailable, codeNoSpace
 	case errors.Is(err, os.ErrNotExist):
 		kind = tap.NotFound
 	case errors.Is(err, os.ErrExist):
@@ -183,7 +186,7 @@ func fileError(err error) error {
 	case errors.Is(err, os.ErrPermission):
 		kind = tap.Forbidden
 	}
-	return tap.E("tamvctl.file", kind, "%s", cli.Plain(err)).WithCode(codeFile)
+	return tap.E("tamvctl.file", kind, "%s", cli.Plain(err)).WithCode(code)
 }
 
 // paging is the flags of a list.

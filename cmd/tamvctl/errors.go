@@ -18,6 +18,7 @@ import (
 const (
 	codeContext   = "context"         // any kind: the context file, or one that it names, cannot be used
 	codeFile      = "file"            // any kind: a file cannot be used
+	codeNoSpace   = "no_space"        // Unavailable: there is no room for what was to be written
 	codeNoContext = "no_context"      // Invalid: nobody said which appliance
 	codeInput     = "input"           // Invalid: a value or a file has the wrong form
 	codeBroken    = "broken_evidence" // Unauthenticated: evidence does not verify
@@ -53,6 +54,7 @@ func (e *replyError) Unwrap() error { return e.err }
 // hints are better than a kind's own where a code says more.
 var hints = map[string]tap.Text{
 	codeFile:               textHintFile,
+	codeNoSpace:            textHintNoSpace,
 	codeContext:            textHintContext,
 	"unsigned":             textHintUnsigned,
 	codeNoContext:          textHintNoContext,

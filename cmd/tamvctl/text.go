@@ -244,6 +244,7 @@ var (
 // Hints: what to do after an error.
 var (
 	textHintFile        = tap.Text{EN: "Check the name and the permissions of the file that the message names.", ES: "Compruebe el nombre y los permisos del archivo que nombra el mensaje."}
+	textHintNoSpace     = tap.Text{EN: "Free some space, or choose another disk, and give the command again; nothing half written counts.", ES: "Libere espacio, o elija otro disco, y repita la orden; nada escrito a medias cuenta."}
 	textHintContext     = tap.Text{EN: "Use the context.json in a data folder; tamvd writes it once the node serves. `tamvctl context show` checks one.", ES: "Use el context.json de una carpeta de datos; tamvd lo escribe cuando el nodo sirve. `tamvctl context show` comprueba uno."}
 	textHintUnsigned    = tap.Text{EN: "The context names nobody: add identity (TENANT/NAME) and key (its file), or use the operator's context of the first node.", ES: "El contexto no nombra a nadie: añada identity (TENANT/NOMBRE) y key (su archivo), o use el contexto del operador en el primer nodo."}
 	textHintNoAnswer    = tap.Text{EN: "Look at `tamvctl ready`, and give it more time with --timeout. What was asked for may have been done: look before you repeat it.", ES: "Mire `tamvctl ready` y dele más tiempo con --timeout. Lo pedido puede haberse hecho: compruébelo antes de repetir."}
