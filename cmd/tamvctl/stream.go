@@ -150,7 +150,11 @@ func (a *app) follow(ctx context.Context, read func() (progress bool, err error)
 			last = time.Now()
 			pause.Reset()
 		}
-		if err == nil || ctx.Err() != nil || !tap.AsError(err).Kind.Traits().Retryable {
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		// Asking again makes no room on this machine's disk.
+		if e := tap.AsError(err); !e.Kind.Traits().Retryable || e.Code == codeNoSpace {
 			return err
 		}
 		wait := max(pause.NextBackOff(), tap.AsError(err).RetryAfter)
