@@ -89,6 +89,7 @@ type nobody struct{}
 func (nobody) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
 
 func TestRecoveryCodeThatNobodySaw(t *testing.T) {
+	t.Setenv("LC_ALL", "C")
 	var complaints bytes.Buffer
 	code := run(t.Context(), []string{"init", "--data", filepath.Join(t.TempDir(), "site")}, nil, nobody{}, &complaints)
 	if code == 0 || !strings.Contains(complaints.String(), "could not be shown") || !strings.Contains(complaints.String(), "Remove the data folder") {
