@@ -130,10 +130,11 @@ func (s *Server) serve(ctx context.Context, r *tap.Request, row *Row, params map
 	}
 	served := false
 	if row.throttled() {
-		if err := s.throttle.enter(s.now()); err != nil {
+		place, err := s.throttle.enter(r.ID, s.now())
+		if err != nil {
 			return nil, err
 		}
-		defer func() { s.throttle.leave(s.now(), served) }()
+		defer func() { s.throttle.leave(place, s.now(), served) }()
 	}
 	admission, err := s.gate.Admit(ctx, r, row)
 	if err != nil {
