@@ -161,14 +161,7 @@ func (r *Reconnector) pause(ctx context.Context, failures int, e *tap.Error) boo
 	if nodes == 1 || e.Kind == tap.Limited {
 		pause = max(pause, e.RetryAfter)
 	}
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return sleep(ctx, pause)
 }
 
 // attend waits until the session ends, and ends it itself when the node has been
@@ -339,7 +332,8 @@ func broken(err error) bool {
 }
 
 // Evidence is Session.Evidence, repeated with the same id on the next
-// connection when one ends before the answer.
+// connection when one ends before the answer, and when a node that was busy said
+// to come back, until the context ends.
 func (r *Reconnector) Evidence(ctx context.Context, body []byte) ([]byte, error) {
 	id := newID()
 	for {
@@ -347,9 +341,34 @@ func (r *Reconnector) Evidence(ctx context.Context, body []byte) ([]byte, error)
 		if err != nil {
 			return nil, err
 		}
-		reply, err := s.evidence(ctx, id, body)
-		if !broken(err) {
-			return reply, err
+		reply, err := s.EvidenceAs(ctx, id, body)
+		switch {
+		case err == nil:
+			return reply, nil
+		case busy(err):
+			if !sleep(ctx, tap.AsError(err).RetryAfter) {
+				return nil, err
+			}
+		case !broken(err):
+			return nil, err
 		}
+	}
+}
+
+// busy says whether a node asks to repeat the request a moment later.
+func busy(err error) bool {
+	e := tap.AsError(err)
+	return e.Kind == tap.Limited && e.Code == "busy" && e.RetryAfter > 0 && e.RetryAfter <= maxRetryAfter
+}
+
+// sleep is false when the context ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }

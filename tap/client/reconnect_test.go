@@ -157,6 +157,53 @@ func TestReconnectorResumes(t *testing.T) {
 	})
 }
 
+// Evidence is repeated under its id when the node said to come back, and no longer
+// than the caller waits.
+func TestReconnectorComesBackWhenToldBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, hub.Limits{})
+		r := client.NewReconnector(client.ReconnectConfig{
+			Dial: func(ctx context.Context, c client.SessionConfig) (*client.Session, error) {
+				session, _, err := s.pipe(ctx, c)
+				return session, err
+			},
+		})
+		running, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- r.Run(running) }()
+		if _, err := r.Session(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		refuse := func(times int) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.busy, s.served = times, nil
+		}
+		refuse(2)
+		began := time.Now()
+		if _, err := r.Evidence(t.Context(), []byte(`{}`)); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took != 80*time.Millisecond {
+			t.Errorf("told twice to come back in 40 ms it took %v", took)
+		}
+		if len(s.served) != 3 || s.served[0] != s.served[1] || s.served[1] != s.served[2] {
+			t.Errorf("evidence came as %v", s.served)
+		}
+		refuse(1000)
+		ctx, stop := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer stop()
+		_, err := r.Evidence(ctx, []byte(`{}`))
+		if e := tap.AsError(err); e == nil || e.Kind != tap.Limited || e.Code != "busy" || len(s.served) != 3 {
+			t.Errorf("got %v after %d attempts", err, len(s.served))
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // A refusal that no retry can change ends the attempts.
 func TestReconnectorGivesUpOnARefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -232,10 +232,13 @@ func (s *Session) Close() error {
 // Evidence appends one record, the JSON body of POST /v1/evidence, and returns
 // the reply's body once the record is durable.
 func (s *Session) Evidence(ctx context.Context, body []byte) ([]byte, error) {
-	return s.evidence(ctx, newID(), body)
+	return s.EvidenceAs(ctx, newID(), body)
 }
 
-func (s *Session) evidence(ctx context.Context, id uuid.UUID, body []byte) ([]byte, error) {
+// EvidenceAs is Evidence under a request id of the caller's, who repeats a record
+// under the same id: it is appended once, whatever became of the first try, and a
+// node that was busy keeps a place for it at the time that it told.
+func (s *Session) EvidenceAs(ctx context.Context, id uuid.UUID, body []byte) ([]byte, error) {
 	ack, err := s.call(ctx, tap.Envelope{ID: id, Type: tap.TypeEvidenceRecord, Payload: body})
 	return ack.Body, err
 }

@@ -37,6 +37,7 @@ type site struct {
 	handshakes  int
 	served      []uuid.UUID
 	hold        chan struct{}
+	busy        int // how many of the next requests are told to come back
 	checkpoints []hub.SessionCheckpoint
 	actions     uint64
 }
@@ -88,8 +89,12 @@ func (s *site) Active(*tap.Principal) bool {
 func (s *site) Serve(ctx context.Context, r *tap.Request) (*tap.Response, error) {
 	s.mu.Lock()
 	s.served = append(s.served, r.ID)
-	hold := s.hold
+	hold, busy := s.hold, s.busy
+	s.busy = max(0, busy-1)
 	s.mu.Unlock()
+	if busy > 0 {
+		return nil, tap.E("test", tap.Limited, "later").WithCode("busy").WithRetryAfter(40 * time.Millisecond)
+	}
 	if hold != nil {
 		select {
 		case <-hold:
