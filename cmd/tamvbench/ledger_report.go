@@ -22,10 +22,7 @@ type ledgerRun struct {
 	load.Figures
 	ServerCPU float64 `json:"server_cpu_s"`
 	ClientCPU float64 `json:"client_cpu_s"`
-	// Busy counts answers that asked to come back later. P95 contains that
-	// waiting; AcceptedP95 is of the answers to the last time of asking.
-	Busy        int     `json:"busy,omitempty"`
-	AcceptedP95 float64 `json:"accepted_p95_ms,omitempty"`
+	crowdFigures
 
 	Entries uint64  `json:"entries,omitempty"`
 	CPU     float64 `json:"cpu_s,omitempty"`
@@ -77,6 +74,7 @@ type ledgerRow struct {
 	BestP95     float64 `json:"best_p95_ms,omitempty"`
 	AcceptedP95 float64 `json:"accepted_p95_ms,omitempty"`
 	Busy        int     `json:"busy,omitempty"`   // of all runs together
+	Fewest      float64 `json:"fewest,omitempty"` // records of the client with the fewest
 	Errors      int     `json:"errors,omitempty"` // of all runs together
 	Cost        float64 `json:"cpu_us_per_operation"`
 	Fsyncs      float64 `json:"fsync_per_s"`
@@ -134,6 +132,7 @@ func ledgerRowOf(runs []ledgerRun, indexes []int) ledgerRow {
 	r.P50 = median(func(run ledgerRun) float64 { return run.P50 })
 	r.P95 = median(func(run ledgerRun) float64 { return run.P95 })
 	r.AcceptedP95 = median(func(run ledgerRun) float64 { return run.AcceptedP95 })
+	r.Fewest = median(func(run ledgerRun) float64 { return float64(run.Fewest) })
 	r.Cost = median(ledgerRun.cost)
 	r.Fsyncs = median(func(run ledgerRun) float64 { return run.Fsyncs })
 	r.SHA256 = median(func(run ledgerRun) float64 { return run.SHA256 })
@@ -232,22 +231,23 @@ func (l ledgerReport) table(w io.Writer) error {
 		fmt.Fprintf(w, "%s: %.4g, %s\n", t.Text, t.Value, verdict)
 	}
 	fmt.Fprintf(w, "medians; CPU is of servers and clients together; %d CPUs; fsync/s: 4 KiB written and synced, one at a time, before each run; load: the kernel's average before each run\n", l.CPUs)
+	fmt.Fprintln(w, "p50, p95: from the first time of asking to the acknowledgement, waits after busy included; p95 accepted: of the time of asking that was accepted, alone; fewest: records of the client that had the fewest")
 	return writeSkipped(w, l.Skipped)
 }
 
 func writeLoad(w io.Writer, rows []ledgerRow) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(t, "%s\tnodes\tclients\trecords/s\tworst\tbest\tp50 ms\tp95 ms\tbest p95\tp95 accepted\tbusy\terrors\tCPU µs/record\tfsync/s\trecords/fsync\tload\tours/it\tour p95/its\t\n", rows[0].Test)
+	fmt.Fprintf(t, "%s\tnodes\tclients\trecords/s\tworst\tbest\tp50 ms\tp95 ms\tbest p95\tp95 accepted\tbusy\tfewest\terrors\tCPU µs/record\tfsync/s\trecords/fsync\tload\tours/it\tour p95/its\t\n", rows[0].Test)
 	for _, r := range rows {
-		accepted, speedup, p95 := "", "", ""
+		accepted, fewest, speedup, p95 := "", "", "", ""
 		if r.AcceptedP95 > 0 {
-			accepted = fmt.Sprintf("%.2f", r.AcceptedP95)
+			accepted, fewest = fmt.Sprintf("%.2f", r.AcceptedP95), fmt.Sprintf("%.0f", r.Fewest)
 		}
 		if r.System != ours {
 			speedup, p95 = fmt.Sprintf("%.2f", r.Speedup), fmt.Sprintf("%.2f", r.P95Ratio)
 		}
-		fmt.Fprintf(t, "%s\t%d\t%d\t%.0f\t%.0f\t%.0f\t%.2f\t%.2f\t%.2f\t%s\t%d\t%d\t%.1f\t%.0f\t%.2f\t%.1f\t%s\t%s\t\n",
-			r.System, r.Nodes, r.Clients, r.Rate, r.Worst, r.Best, r.P50, r.P95, r.BestP95, accepted, r.Busy, r.Errors,
+		fmt.Fprintf(t, "%s\t%d\t%d\t%.0f\t%.0f\t%.0f\t%.2f\t%.2f\t%.2f\t%s\t%d\t%s\t%d\t%.1f\t%.0f\t%.2f\t%.1f\t%s\t%s\t\n",
+			r.System, r.Nodes, r.Clients, r.Rate, r.Worst, r.Best, r.P50, r.P95, r.BestP95, accepted, r.Busy, fewest, r.Errors,
 			r.Cost, r.Fsyncs, r.PerFsync, r.LoadAverage, speedup, p95)
 	}
 	return t.Flush()

@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"math/rand/v2"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -27,7 +27,9 @@ var (
 	siteSigned   = siteLoad{
 		"tamv https", "POST /v1/evidence, each request signed by its client (RFC 9421) and its nonce spent; acknowledged when durable", signedLoad,
 	}
-	siteCrowd = siteLoad{"tamv crowd", oursSetting + "; whom it tells that it is busy waits as long as it says", evidenceLoad}
+	siteCrowd = siteLoad{
+		"tamv crowd", oursSetting + "; whom it tells that it is busy waits as long as it says and repeats the request under its id", evidenceLoad,
+	}
 )
 
 // signedLoad gives every client an identity and a connection of its own.
@@ -72,6 +74,12 @@ func postOnce(ctx context.Context, c *client.Client, record []byte) error {
 	return nil
 }
 
+// comeBack says whether an answer asks to come back later.
+func comeBack(err error) bool {
+	var e *tap.Error
+	return errors.As(err, &e) && e.RetryAfter > 0 && (e.Kind == tap.Unavailable || e.Kind == tap.Limited)
+}
+
 // patience makes clients wait when they are told to, as a client that wants its
 // record in the ledger does, and counts what they saw. It is safe for concurrent
 // use.
@@ -79,20 +87,20 @@ type patience struct {
 	mu       sync.Mutex      // guards what follows
 	accepted []time.Duration // from the last time of asking to the acknowledgement
 	busy     int             // answers that asked to come back later
+	served   map[int]int     // acknowledgements by client
 }
 
-// polite is a worker that asks again until it is not told to wait.
-func (p *patience) polite(work load.Worker) load.Worker {
+// polite is a client's worker that asks again until it is not told to wait. The
+// node gives every client a time of his own, which needs no dice.
+func (p *patience) polite(client int, work load.Worker) load.Worker {
 	return func(ctx context.Context) error {
 		for {
 			began := time.Now()
 			err := work(ctx)
-			if !p.note(time.Since(began), err) {
+			if !p.note(client, time.Since(began), err) {
 				return err
 			}
-			// Not all at once, or the same crowd comes again.
-			wait := tap.AsError(err).RetryAfter
-			timer := time.NewTimer(wait + rand.N(wait))
+			timer := time.NewTimer(tap.AsError(err).RetryAfter)
 			select {
 			case <-ctx.Done():
 				timer.Stop()
@@ -104,9 +112,8 @@ func (p *patience) polite(work load.Worker) load.Worker {
 }
 
 // note counts an answer and says whether it asks to come back later.
-func (p *patience) note(took time.Duration, err error) (later bool) {
-	var e *tap.Error
-	later = errors.As(err, &e) && e.RetryAfter > 0 && (e.Kind == tap.Unavailable || e.Kind == tap.Limited)
+func (p *patience) note(client int, took time.Duration, err error) (later bool) {
+	later = comeBack(err)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
@@ -114,27 +121,45 @@ func (p *patience) note(took time.Duration, err error) (later bool) {
 		p.busy++
 	case err == nil:
 		p.accepted = append(p.accepted, took)
+		p.served[client]++
 	}
 	return later
 }
 
-// reset begins to count anew.
-func (p *patience) reset() {
+// reset begins to count anew for so many clients.
+func (p *patience) reset(clients int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.accepted, p.busy = nil, 0
+	p.accepted, p.busy, p.served = nil, 0, map[int]int{}
+	for client := range clients {
+		p.served[client] = 0
+	}
 }
 
-// seen is the 95th percentile of the accepted in milliseconds and the number of
-// those who had to wait.
-func (p *patience) seen() (p95 float64, busy int) {
+// crowdFigures is what clients saw who wait when they are told to. A time is that
+// of the asking that was accepted, from sending to the acknowledgement, in
+// milliseconds; the waiting before it is in load.Figures.
+type crowdFigures struct {
+	AcceptedP50 float64 `json:"accepted_p50_ms,omitempty"`
+	AcceptedP95 float64 `json:"accepted_p95_ms,omitempty"`
+	AcceptedP99 float64 `json:"accepted_p99_ms,omitempty"`
+	Busy        int     `json:"busy,omitempty"`   // answers that asked to come back later
+	Fewest      int     `json:"fewest,omitempty"` // records acknowledged to the client with the fewest
+}
+
+// seen sums up.
+func (p *patience) seen() crowdFigures {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	f := crowdFigures{Busy: p.busy}
 	if len(p.accepted) == 0 {
-		return 0, p.busy
+		return f
 	}
+	f.Fewest = slices.Min(slices.Collect(maps.Values(p.served)))
 	slices.Sort(p.accepted)
-	return load.Millis(p.accepted[(len(p.accepted)*95-1)/100]), p.busy
+	of := func(percent int) float64 { return load.Millis(p.accepted[(len(p.accepted)*percent-1)/100]) }
+	f.AcceptedP50, f.AcceptedP95, f.AcceptedP99 = of(50), of(95), of(99)
+	return f
 }
 
 // site starts a site, puts a load on it and stops it.
@@ -161,12 +186,13 @@ func (s *ledgerSettings) site(ctx context.Context, l siteLoad, clients int) (_ l
 	}
 	var p patience
 	for i := range workers {
-		workers[i] = p.polite(workers[i])
+		workers[i] = p.polite(i, workers[i])
 	}
+	p.reset(len(workers))
 	if s.warmup > 0 {
 		load.Run(ctx, workers, s.warmup)
 	}
-	p.reset()
+	p.reset(len(workers))
 	before, err := load.TreeCPU(a.command.Process.Pid)
 	if err != nil {
 		return r, tap.Wrap("bench.ledger", tap.Unavailable, err, "the processes cannot be measured")
@@ -176,6 +202,6 @@ func (s *ledgerSettings) site(ctx context.Context, l siteLoad, clients int) (_ l
 	r.ClientCPU = load.Round(load.OwnCPU() - own)
 	after, err := load.TreeCPU(a.command.Process.Pid)
 	r.ServerCPU = load.Round(after - before)
-	r.AcceptedP95, r.Busy = p.seen()
+	r.crowdFigures = p.seen()
 	return r, errors.Join(err, ctx.Err())
 }

@@ -94,8 +94,9 @@ func busy(d time.Duration) error {
 func TestPatienceWaitsAsLongAsItIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var p patience
+		p.reset(2)
 		asked := 0
-		work := p.polite(func(context.Context) error {
+		work := p.polite(1, func(context.Context) error {
 			<-time.After(time.Millisecond)
 			if asked++; asked <= 3 {
 				return busy(100 * time.Millisecond)
@@ -106,27 +107,28 @@ func TestPatienceWaitsAsLongAsItIsTold(t *testing.T) {
 		if err := work(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if waited := time.Since(began); waited < 300*time.Millisecond || waited > 610*time.Millisecond {
+		if waited := time.Since(began); waited != 304*time.Millisecond {
 			t.Errorf("it waited %v", waited)
 		}
-		if p95, busy := p.seen(); busy != 3 || p95 != 1 {
-			t.Errorf("%v ms, %d times busy", p95, busy)
+		if got := p.seen(); got != (crowdFigures{AcceptedP50: 1, AcceptedP95: 1, AcceptedP99: 1, Busy: 3}) {
+			t.Errorf("%+v", got) // the other client had nothing
 		}
-		p.reset()
-		if p95, busy := p.seen(); busy != 0 || p95 != 0 {
-			t.Errorf("%v ms, %d times busy after a reset", p95, busy)
+		p.reset(2)
+		if got := p.seen(); got != (crowdFigures{}) {
+			t.Errorf("%+v after a reset", got)
 		}
 	})
 }
 
 func TestPatienceEnds(t *testing.T) {
 	var p patience
+	p.reset(1)
 	broken := tap.E("test", tap.Invalid, "wrong")
-	if err := p.polite(func(context.Context) error { return broken })(t.Context()); !errors.Is(err, broken) {
+	if err := p.polite(0, func(context.Context) error { return broken })(t.Context()); !errors.Is(err, broken) {
 		t.Errorf("%v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	err := p.polite(func(context.Context) error { cancel(); return busy(time.Hour) })(ctx)
+	err := p.polite(0, func(context.Context) error { cancel(); return busy(time.Hour) })(ctx)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
@@ -134,11 +136,12 @@ func TestPatienceEnds(t *testing.T) {
 
 func TestPatienceTakesTheRank(t *testing.T) {
 	var p patience
+	p.reset(3)
 	for i := range 100 {
-		p.note(time.Duration(100-i)*time.Millisecond, nil)
+		p.note(i%3, time.Duration(100-i)*time.Millisecond, nil)
 	}
-	if p95, _ := p.seen(); p95 != 95 {
-		t.Errorf("the 95th of 1..100 ms is %v", p95)
+	if got := p.seen(); got != (crowdFigures{AcceptedP50: 50, AcceptedP95: 95, AcceptedP99: 99, Fewest: 33}) {
+		t.Errorf("of 1..100 ms and three clients: %+v", got)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"strings"
 
+	"github.com/google/uuid"
+
 	"tamv.internal/tamv/cmd/tamvbench/load"
 	"tamv.internal/tamv/store/bookpi"
 	"tamv.internal/tamv/tap"
@@ -102,8 +104,7 @@ func evidenceLoad(ctx context.Context, s settings, site *site) ([]load.Worker, f
 		}
 		sessions = append(sessions, session)
 		for range s.pipeline {
-			next := records(i, s.record)
-			workers = append(workers, func(ctx context.Context) error { return recordOnce(ctx, session, next()) })
+			workers = append(workers, recorder(session, records(i, s.record)))
 		}
 	}
 	return workers, stop, nil
@@ -132,8 +133,29 @@ func records(sensor, size int) func() []byte {
 	}
 }
 
+// recorder appends one record after the other. One whose node was busy is repeated
+// the next time, under its request id.
+func recorder(session *client.Session, next func() []byte) load.Worker {
+	var id uuid.UUID
+	var record []byte // nil after an answer
+	return func(ctx context.Context) error {
+		if record == nil {
+			id, record = uuid.New(), next()
+		}
+		err := recordAs(ctx, session, id, record)
+		if !comeBack(err) {
+			record = nil
+		}
+		return err
+	}
+}
+
 func recordOnce(ctx context.Context, session *client.Session, record []byte) error {
-	ack, err := session.Evidence(ctx, record)
+	return recordAs(ctx, session, uuid.New(), record)
+}
+
+func recordAs(ctx context.Context, session *client.Session, id uuid.UUID, record []byte) error {
+	ack, err := session.EvidenceAs(ctx, id, record)
 	if err != nil {
 		return err
 	}
