@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -264,14 +265,31 @@ func freeAddresses(listen string, count int) ([]string, error) {
 			addresses = append(addresses, net.JoinHostPort(host, strconv.Itoa(base+i)))
 			continue
 		}
-		l, err := net.Listen("tcp", listen)
+		tcp, udp, err := holdPort(host)
 		if err != nil {
 			return nil, tap.Wrap("tamvd.dev", tap.Unavailable, err, "no free port on %s", host)
 		}
-		held = append(held, l)
-		addresses = append(addresses, l.Addr().String())
+		held = append(held, tcp, udp)
+		addresses = append(addresses, tcp.Addr().String())
 	}
 	return addresses, nil
+}
+
+// holdPort takes a port, TCP and UDP, below those that the kernel hands out, so that
+// it is still free when a node comes back to it.
+func holdPort(host string) (tcp net.Listener, udp net.PacketConn, err error) {
+	const attempts = 50
+	for range attempts {
+		address := net.JoinHostPort(host, strconv.Itoa(20_000+rand.IntN(10_000)))
+		if tcp, err = net.Listen("tcp", address); err != nil {
+			continue
+		}
+		if udp, err = net.ListenPacket("udp", address); err == nil {
+			return tcp, udp, nil
+		}
+		_ = tcp.Close()
+	}
+	return nil, nil, err
 }
 
 // siteBanner says what runs and what to do next.
