@@ -78,13 +78,13 @@ func (a *app) evidenceAnchors() *cobra.Command {
 }
 
 func (a *app) listAnchors(ctx context.Context, _ []string) error {
-	return show(ctx, a, http.MethodGet, anchorsPath, nil, nil, func(t *table, v anchorList) { v.draw(t) })
+	return show(ctx, a, ask{path: anchorsPath}, func(t *table, v anchorList) { v.draw(t) })
 }
 
 func (a *app) anchorsRequest() *cobra.Command {
 	var out, qr, old string
 	c := a.verb("request WITNESS (--out FILE|- | --qr DIR|-) [--old N]", textAnchorsRequest, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
-		reply, err := a.request(ctx, http.MethodGet, anchorsPath+"/"+url.PathEscape(args[0])+"/request", filled("old", old), nil)
+		reply, err := a.request(ctx, ask{path: anchorsPath + "/" + url.PathEscape(args[0]) + "/request", query: filled("old", old)})
 		if err != nil {
 			return err
 		}
@@ -143,7 +143,7 @@ func (a *app) anchorsAdd() *cobra.Command {
 			if checkpoint != "" {
 				body["checkpoint"] = checkpoint
 			}
-			reply, err := a.request(ctx, http.MethodPost, anchorsPath, nil, body)
+			reply, err := a.request(ctx, ask{method: http.MethodPost, path: anchorsPath, body: body})
 			if err != nil {
 				return err
 			}
@@ -184,12 +184,12 @@ func (a *app) evidenceWitness() *cobra.Command {
 	return a.group("witness", textSiteWitness,
 		a.verb("add KEY|@FILE", textSiteWitnessAdd, cobra.ExactArgs(1), a.addWitness),
 		a.verb("remove NAME", textSiteWitnessRemove, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
-			return show(ctx, a, http.MethodDelete, witnessesPath+"/"+url.PathEscape(args[0]), nil, nil, func(t *table, v knownWitness) {
+			return show(ctx, a, ask{method: http.MethodDelete, path: witnessesPath + "/" + url.PathEscape(args[0])}, func(t *table, v knownWitness) {
 				t.drawWitnesses([]knownWitness{v})
 			})
 		}),
 		a.verb("list", textSiteWitnessList, cobra.NoArgs, func(ctx context.Context, _ []string) error {
-			return show(ctx, a, http.MethodGet, anchorsPath, nil, nil, func(t *table, v anchorList) { t.drawWitnesses(v.Witnesses) })
+			return show(ctx, a, ask{path: anchorsPath}, func(t *table, v anchorList) { t.drawWitnesses(v.Witnesses) })
 		}))
 }
 
@@ -213,7 +213,7 @@ func (a *app) addWitness(ctx context.Context, args []string) error {
 	}
 	var last knownWitness
 	for _, key := range keys {
-		reply, err := a.request(ctx, http.MethodPost, witnessesPath, nil, map[string]string{"key": key})
+		reply, err := a.request(ctx, ask{method: http.MethodPost, path: witnessesPath, body: map[string]string{"key": key}})
 		if err != nil {
 			return err
 		}

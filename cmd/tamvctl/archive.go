@@ -59,7 +59,7 @@ func drawSegments(t *table, rows []segmentRow) {
 func (a *app) evidenceSegments() *cobra.Command {
 	var p paging
 	c := a.verb("segments [flags]", textSegments, cobra.NoArgs, func(ctx context.Context, _ []string) error {
-		return show(ctx, a, http.MethodGet, segmentsPath, p.query(), nil, func(t *table, v segmentList) {
+		return show(ctx, a, ask{path: segmentsPath, query: p.query()}, func(t *table, v segmentList) {
 			drawSegments(t, v.Segments)
 			t.line(fmt.Sprintf(textOnDisk.In(t.lang), v.Bytes.Entries, v.Bytes.Leaves, v.Bytes.Archived))
 			t.more(v.Next)
@@ -142,8 +142,10 @@ func (a *app) archive(ctx context.Context, which string, in archiveFlags) error 
 // letLeave has the entries of a segment, whose copy is checked, leave the site. They may
 // have left before: a command that was cut off is given again.
 func (a *app) letLeave(ctx context.Context, row *segmentRow, target string) error {
-	_, err := a.request(ctx, http.MethodPost, fmt.Sprintf("%s/%d/archive", segmentsPath, row.Number), nil,
-		map[string]string{"sha256": row.SHA256, "target": target})
+	_, err := a.request(ctx, ask{
+		method: http.MethodPost, path: fmt.Sprintf("%s/%d/archive", segmentsPath, row.Number),
+		body: map[string]string{"sha256": row.SHA256, "target": target},
+	})
 	if errors.Is(archivedError(err), mirror.ErrArchived) {
 		err = nil
 	}

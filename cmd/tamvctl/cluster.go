@@ -48,7 +48,7 @@ type clusterNode struct {
 
 func (a *app) clusterStatus() *cobra.Command {
 	return a.verb("status", textClusterStatus, cobra.NoArgs, func(ctx context.Context, _ []string) error {
-		return show(ctx, a, "GET", "/v1/cluster", nil, nil, func(t *table, v clusterState) {
+		return show(ctx, a, ask{path: "/v1/cluster"}, func(t *table, v clusterState) {
 			t.field(textClusterLeader, v.Leader)
 			t.field(textClusterVoters, strconv.Itoa(v.Voters))
 			t.field(textClusterQuorum, strconv.Itoa(v.Quorum))
@@ -131,7 +131,7 @@ func (a *app) clusterInvite() *cobra.Command {
 		if node != "" {
 			body["node"] = node
 		}
-		return show(ctx, a, "POST", "/v1/cluster/invitations", nil, body, func(t *table, v invitation) {
+		return show(ctx, a, ask{method: "POST", path: "/v1/cluster/invitations", body: body}, func(t *table, v invitation) {
 			t.field(textIntentID, v.ID)
 			t.field(textClusterExpires, v.Expires)
 			t.field(textClusterObserver, yesNo(t, v.Observer))
@@ -160,7 +160,7 @@ func joinFlags(node string) string {
 
 func (a *app) clusterInvitations() *cobra.Command {
 	return a.verb("invitations", textClusterInvitations, cobra.NoArgs, func(ctx context.Context, _ []string) error {
-		return show(ctx, a, "GET", "/v1/cluster/invitations", nil, nil, func(t *table, v struct {
+		return show(ctx, a, ask{path: "/v1/cluster/invitations"}, func(t *table, v struct {
 			Invitations []invitation `json:"invitations"`
 		},
 		) {
@@ -182,7 +182,7 @@ type memberChange struct {
 }
 
 func (a *app) changeMember(ctx context.Context, method, path string, query url.Values, body any) error {
-	return show(ctx, a, method, path, query, body, func(t *table, v memberChange) {
+	return show(ctx, a, ask{method: method, path: path, query: query, body: body}, func(t *table, v memberChange) {
 		t.field(textIntentID, v.ID)
 		t.field(textClusterRemoved, v.Removed)
 		t.field(textClusterFormer, v.From)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -60,28 +61,37 @@ func (a *app) client() (*client.Client, error) {
 	return a.open, coded(err, codeContext)
 }
 
+// ask is what a verb asks the appliance for.
+type ask struct {
+	method string // "" = GET
+	path   string
+	query  url.Values // may be nil
+	body   any        // nil = none; []byte goes as it is, the rest as JSON
+}
+
 // request sends one signed request, within the time that the command line
 // allows.
-func (a *app) request(ctx context.Context, method, path string, query url.Values, body any) (*client.Reply, error) {
+func (a *app) request(ctx context.Context, what ask) (*client.Reply, error) {
 	c, err := a.client()
 	if err != nil {
 		return nil, err
 	}
-	return a.requestAs(ctx, c, method, path, query, body)
+	return a.requestAs(ctx, c, what)
 }
 
 // requestAs is request for any client.
-func (a *app) requestAs(ctx context.Context, c *client.Client, method, path string, query url.Values, body any) (*client.Reply, error) {
+func (a *app) requestAs(ctx context.Context, c *client.Client, what ask) (*client.Reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
-	if method == http.MethodGet && a.consistency != "" && !alwaysOwn(path) {
+	method, query := cmp.Or(what.method, http.MethodGet), what.query
+	if method == http.MethodGet && a.consistency != "" && !alwaysOwn(what.path) {
 		query = maps.Clone(query)
 		if query == nil {
 			query = url.Values{}
 		}
 		query.Set("consistency", a.consistency)
 	}
-	reply, err := c.Do(ctx, method, path, query, body)
+	reply, err := c.Do(ctx, method, what.path, query, what.body)
 	return reply, named(reply, err)
 }
 
@@ -119,8 +129,8 @@ func named(reply *client.Reply, err error) error {
 }
 
 // show requests a document and prints it; draw gets it decoded.
-func show[T any](ctx context.Context, a *app, method, path string, query url.Values, body any, draw func(*table, T)) error {
-	reply, err := a.request(ctx, method, path, query, body)
+func show[T any](ctx context.Context, a *app, what ask, draw func(*table, T)) error {
+	reply, err := a.request(ctx, what)
 	if err != nil {
 		return err
 	}

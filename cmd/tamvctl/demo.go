@@ -235,7 +235,7 @@ func (a *app) newDemo(ctx context.Context) (*demo, error) {
 	if d.operator, err = a.client(); err != nil {
 		return nil, err
 	}
-	reply, err := a.request(ctx, "GET", "/v1/identities/me", nil, nil)
+	reply, err := a.request(ctx, ask{path: "/v1/identities/me"})
 	if err != nil {
 		return nil, err
 	}

@@ -155,7 +155,7 @@ func (d *demo) killLeader(ctx context.Context, site []process) error {
 // missing counts the acknowledged entries that the ledger does not have.
 func (d *demo) missing(ctx context.Context, hashes []string) (lost int, err error) {
 	for _, hash := range hashes {
-		_, err := d.app.requestAs(ctx, d.operator, "GET", "/v1/evidence/"+hash, url.Values{"consistency": {"linearizable"}}, nil)
+		_, err := d.app.requestAs(ctx, d.operator, ask{path: "/v1/evidence/" + hash, query: url.Values{"consistency": {"linearizable"}}})
 		switch {
 		case tap.IsKind(err, tap.NotFound):
 			lost++
@@ -196,7 +196,7 @@ func (d *demo) sameHeads(ctx context.Context, count int) error {
 
 // ask reads a document as the operator.
 func (d *demo) ask(ctx context.Context, path string, v any) error {
-	reply, err := d.app.requestAs(ctx, d.operator, "GET", path, nil, nil)
+	reply, err := d.app.requestAs(ctx, d.operator, ask{path: path})
 	if err != nil {
 		return err
 	}

@@ -30,8 +30,10 @@ func (d *demo) person(ctx context.Context, short string, roles ...tap.Role) (*pe
 		return nil, err
 	}
 	p := &person{demo: d, name: "demo-" + d.run + "-" + short, config: d.config, clients: map[tap.Lang]*client.Client{}}
-	reply, err := d.app.requestAs(ctx, d.operator, "POST", "/v1/identities", nil,
-		map[string]any{"name": p.name, "publicKey": encodePublic(key), "roles": roles})
+	reply, err := d.app.requestAs(ctx, d.operator, ask{
+		method: "POST", path: "/v1/identities",
+		body: map[string]any{"name": p.name, "publicKey": encodePublic(key), "roles": roles},
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +83,7 @@ func (p *person) request(ctx context.Context, path string, query url.Values) (*c
 	if err != nil {
 		return nil, err
 	}
-	return p.demo.app.requestAs(ctx, c, "GET", path, query, nil)
+	return p.demo.app.requestAs(ctx, c, ask{path: path, query: query})
 }
 
 // post sends a document and decodes the reply into v.
@@ -94,7 +96,7 @@ func (p *person) postIn(ctx context.Context, lang tap.Lang, path string, body, v
 	if err != nil {
 		return err
 	}
-	reply, err := p.demo.app.requestAs(ctx, c, "POST", path, nil, body)
+	reply, err := p.demo.app.requestAs(ctx, c, ask{method: "POST", path: path, body: body})
 	if err != nil {
 		return err
 	}
@@ -103,8 +105,10 @@ func (p *person) postIn(ctx context.Context, lang tap.Lang, path string, body, v
 
 // revoke takes the identity away.
 func (p *person) revoke(ctx context.Context) error {
-	_, err := p.demo.app.requestAs(ctx, p.demo.operator, "POST", identityPath(p.name)+"/revoke", nil,
-		map[string]string{"reason": "end of the demonstration"})
+	_, err := p.demo.app.requestAs(ctx, p.demo.operator, ask{
+		method: "POST", path: identityPath(p.name) + "/revoke",
+		body: map[string]string{"reason": "end of the demonstration"},
+	})
 	p.revoked = p.revoked || err == nil
 	return err
 }

@@ -68,7 +68,7 @@ func (d *demo) anchor(ctx context.Context, auditor *person, entry, folder string
 		return policy, witnessError(err)
 	}
 	for _, k := range keys {
-		if _, err := d.app.requestAs(ctx, d.operator, http.MethodPost, witnessesPath, nil, map[string]string{"key": k.String()}); err != nil {
+		if _, err := d.app.requestAs(ctx, d.operator, ask{method: http.MethodPost, path: witnessesPath, body: map[string]string{"key": k.String()}}); err != nil {
 			return policy, err
 		}
 		r.Witness = name
@@ -198,5 +198,5 @@ func (d *demo) forgetWitness(ctx context.Context, name string) {
 	const enough = 5 * time.Second
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), enough)
 	defer cancel()
-	_, _ = d.app.requestAs(ctx, d.operator, http.MethodDelete, witnessesPath+"/"+url.PathEscape(name), nil, nil)
+	_, _ = d.app.requestAs(ctx, d.operator, ask{method: http.MethodDelete, path: witnessesPath + "/" + url.PathEscape(name)})
 }

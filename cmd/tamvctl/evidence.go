@@ -61,7 +61,7 @@ func (a *app) evidenceAppend() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return show(ctx, a, "POST", evidencePath, nil, body, func(t *table, v struct {
+		return show(ctx, a, ask{method: "POST", path: evidencePath, body: body}, func(t *table, v struct {
 			Receipt *receipt `json:"receipt"`
 		},
 		) {
@@ -93,7 +93,7 @@ func record(action, outcome, subject string, data []byte) ([]byte, error) {
 
 func (a *app) evidenceShow() *cobra.Command {
 	return a.verb("show HASH", textEvidenceShow, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
-		return show(ctx, a, "GET", entryPath(args[0]), nil, nil, func(t *table, e ledgerEntry) {
+		return show(ctx, a, ask{path: entryPath(args[0])}, func(t *table, e ledgerEntry) {
 			t.field(textPosition, strconv.FormatUint(e.Position, 10))
 			t.field(textEvidence, e.EvidenceHash)
 			t.field(textTime, e.Time)
@@ -116,7 +116,7 @@ func (a *app) evidenceProof() *cobra.Command {
 		if out != "" {
 			return a.takeProof(ctx, path, out)
 		}
-		return show(ctx, a, "GET", path, nil, nil, func(t *table, v struct {
+		return show(ctx, a, ask{path: path}, func(t *table, v struct {
 			Position   uint64   `json:"position"`
 			Size       uint64   `json:"size"`
 			Proof      []string `json:"proof"`
@@ -140,7 +140,7 @@ func (a *app) evidenceProof() *cobra.Command {
 
 // takeProof writes the proof as a C2SP tlog-proof, which carries its entry.
 func (a *app) takeProof(ctx context.Context, path, out string) error {
-	reply, err := a.request(ctx, "GET", path, filled("format", "tlog"), nil)
+	reply, err := a.request(ctx, ask{path: path, query: filled("format", "tlog")})
 	if err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func (a *app) takeProof(ctx context.Context, path, out string) error {
 
 func (a *app) evidenceCheckpoint() *cobra.Command {
 	return a.verb("checkpoint", textEvidenceCheckpoint, cobra.NoArgs, func(ctx context.Context, _ []string) error {
-		reply, err := a.request(ctx, "GET", evidencePath+"/checkpoint", nil, nil)
+		reply, err := a.request(ctx, ask{path: evidencePath + "/checkpoint"})
 		if err != nil {
 			return err
 		}

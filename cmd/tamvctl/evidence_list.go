@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"net/http"
 	"net/url"
 	"strconv"
 	"time"
@@ -70,7 +69,7 @@ func (a *app) entries(ctx context.Context, query url.Values, limit uint) (foundP
 	}
 	all := foundPage{Entries: []json.RawMessage{}}
 	for began := time.Now(); ; {
-		reply, err := a.request(ctx, http.MethodGet, evidencePath, query, nil)
+		reply, err := a.request(ctx, ask{path: evidencePath, query: query})
 		if err != nil {
 			a.progress("")
 			return all, err

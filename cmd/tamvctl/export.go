@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"strconv"
 	"strings"
@@ -61,7 +60,7 @@ func (a *app) exportBundle(ctx context.Context, in exportRange, args []string) e
 		path = entryPath(args[0]) + "/bundle"
 	}
 	a.progress("%s", textExportProgress.In(a.lang))
-	reply, err := a.request(ctx, http.MethodGet, path, query, nil)
+	reply, err := a.request(ctx, ask{path: path, query: query})
 	a.progress("")
 	if err != nil {
 		return err
@@ -144,7 +143,7 @@ func (a *app) exportLines(ctx context.Context, name string, in exportRange) erro
 // publishedSize is the size of the log's newest checkpoint, which is not verified here:
 // it is for the progress bar.
 func (a *app) publishedSize(ctx context.Context) (uint64, error) {
-	reply, err := a.request(ctx, http.MethodGet, logPrefix+bookpi.CheckpointPath, nil, nil)
+	reply, err := a.request(ctx, ask{path: logPrefix + bookpi.CheckpointPath})
 	if err != nil {
 		return 0, err
 	}

@@ -37,7 +37,7 @@ func (a *app) guardianList() *cobra.Command {
 	var p paging
 	var state string
 	c := a.verb("list [flags]", textGuardianList, cobra.NoArgs, func(ctx context.Context, _ []string) error {
-		return show(ctx, a, "GET", "/v1/guardian/reviews", p.query("state", state), nil, func(t *table, v struct {
+		return show(ctx, a, ask{path: "/v1/guardian/reviews", query: p.query("state", state)}, func(t *table, v struct {
 			Reviews []review `json:"reviews"`
 			Next    cursor   `json:"next"`
 		},
@@ -57,7 +57,7 @@ func (a *app) guardianList() *cobra.Command {
 
 func (a *app) guardianShow() *cobra.Command {
 	return a.verb("show TICKET", textGuardianShow, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
-		return show(ctx, a, "GET", ticketPath(args[0]), nil, nil, func(t *table, r review) {
+		return show(ctx, a, ask{path: ticketPath(args[0])}, func(t *table, r review) {
 			t.field(textTicket, r.Ticket)
 			t.field(textState, r.State)
 			t.field(textSubmitter, r.Submitter)
@@ -84,7 +84,7 @@ func (a *app) guardianDecide(decision string) *cobra.Command {
 	var reason string
 	c := a.verb(decision+" TICKET --reason TEXT", short, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
 		body := map[string]string{"decision": decision, "reason": reason}
-		return show(ctx, a, "POST", ticketPath(args[0])+"/decision", nil, body, func(t *table, v struct {
+		return show(ctx, a, ask{method: "POST", path: ticketPath(args[0]) + "/decision", body: body}, func(t *table, v struct {
 			Ticket   string   `json:"ticket"`
 			State    string   `json:"state"`
 			Response *answer  `json:"response"`

@@ -100,8 +100,10 @@ func (a *app) enrol(ctx context.Context, name string, e enrolment) error {
 		}
 		publicKey = encodePublic(key)
 	}
-	reply, err := a.request(ctx, "POST", "/v1/identities", nil,
-		map[string]any{"name": name, "publicKey": publicKey, "roles": e.roles})
+	reply, err := a.request(ctx, ask{
+		method: "POST", path: "/v1/identities",
+		body: map[string]any{"name": name, "publicKey": publicKey, "roles": e.roles},
+	})
 	var refused *replyError
 	if fresh && errors.As(err, &refused) && !refused.err.Kind.Traits().Retryable && refused.err.Kind != tap.Internal {
 		_ = os.Remove(a.path(e.keyFile)) // nobody has heard of it; what is left would do no harm
@@ -165,7 +167,7 @@ func (a *app) saveContext(keyID string, e enrolment) error {
 func (a *app) identityList() *cobra.Command {
 	var p paging
 	c := a.verb("list [flags]", textIdentityList, cobra.NoArgs, func(ctx context.Context, _ []string) error {
-		return show(ctx, a, "GET", "/v1/identities", p.query(), nil, func(t *table, v struct {
+		return show(ctx, a, ask{path: "/v1/identities", query: p.query()}, func(t *table, v struct {
 			Identities []identity `json:"identities"`
 			Next       cursor     `json:"next"`
 		},
@@ -203,5 +205,5 @@ func (a *app) identityRevoke() *cobra.Command {
 }
 
 func (a *app) showIdentity(ctx context.Context, method, path string, body any) error {
-	return show(ctx, a, method, path, nil, body, func(t *table, i identity) { i.draw(t) })
+	return show(ctx, a, ask{method: method, path: path, body: body}, func(t *table, i identity) { i.draw(t) })
 }

@@ -119,7 +119,7 @@ func (a *app) intentSend() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return show(ctx, a, "POST", "/v1/kernel/intent", nil, body, func(t *table, v answer) { v.draw(t) })
+		return show(ctx, a, ask{method: "POST", path: "/v1/kernel/intent", body: body}, func(t *table, v answer) { v.draw(t) })
 	})
 	c.Flags().StringVar(&w.kind, "type", "question", textFlagIntentType.In(a.lang))
 	c.Flags().StringVar(&w.inputType, "input-type", "text", textFlagInputType.In(a.lang))
@@ -225,7 +225,7 @@ func filePiece(raw []byte) (kind string, value any) {
 
 func (a *app) intentShow() *cobra.Command {
 	return a.verb("show ID", textIntentShow, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
-		return show(ctx, a, "GET", "/v1/kernel/intent/"+url.PathEscape(args[0]), nil, nil, func(t *table, v struct {
+		return show(ctx, a, ask{path: "/v1/kernel/intent/" + url.PathEscape(args[0])}, func(t *table, v struct {
 			ID        string  `json:"id"`
 			State     string  `json:"state"`
 			Submitted string  `json:"submitted"`

@@ -35,7 +35,7 @@ func (k verifierKeys) text() string {
 func (a *app) evidenceKey() *cobra.Command {
 	var history bool
 	c := a.verb("key [--history]", textEvidenceKey, cobra.NoArgs, func(ctx context.Context, _ []string) error {
-		return show(ctx, a, http.MethodGet, keyPath, nil, nil, func(t *table, v verifierKeys) {
+		return show(ctx, a, ask{path: keyPath}, func(t *table, v verifierKeys) {
 			if history {
 				t.paragraph(v.History)
 			} else {
@@ -56,7 +56,7 @@ type rotated struct {
 
 func (a *app) evidenceRotateKey() *cobra.Command {
 	return a.verb("rotate-key", textRotateKey, cobra.NoArgs, func(ctx context.Context, _ []string) error {
-		reply, err := a.request(ctx, http.MethodPost, keyPath, nil, nil)
+		reply, err := a.request(ctx, ask{method: http.MethodPost, path: keyPath})
 		if err != nil {
 			return err
 		}
@@ -89,7 +89,7 @@ func (a *app) awaitRotation(ctx context.Context, number uint64) (rotated, error)
 	again := time.NewTicker(pause)
 	defer again.Stop()
 	for {
-		reply, err := a.request(ctx, http.MethodGet, keyPath, nil, nil)
+		reply, err := a.request(ctx, ask{path: keyPath})
 		if err != nil {
 			return rotated{}, err
 		}

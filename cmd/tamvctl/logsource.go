@@ -80,7 +80,7 @@ type applianceLog struct {
 
 // Fetch implements bookpi.Source.
 func (l applianceLog) Fetch(ctx context.Context, path string, limit int64) ([]byte, error) {
-	reply, err := l.app.requestAs(ctx, l.client, http.MethodGet, logPrefix+path, nil, nil)
+	reply, err := l.app.requestAs(ctx, l.client, ask{path: logPrefix + path})
 	err = archivedError(err)
 	switch {
 	case errors.Is(err, mirror.ErrArchived):

@@ -102,7 +102,7 @@ func (a *app) memorySearch() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return show(ctx, a, "POST", "/v1/memory/search", nil, body, func(t *table, v found) {
+		return show(ctx, a, ask{method: "POST", path: "/v1/memory/search", body: body}, func(t *table, v found) {
 			if len(v.Results) == 0 {
 				if v.Threshold > 0 {
 					t.line(fmt.Sprintf(textNothingFound.In(a.lang), v.Threshold))
@@ -199,7 +199,7 @@ func (a *app) memoryList() *cobra.Command {
 	var p paging
 	var kind string
 	c := a.verb("list [flags]", textMemoryList, cobra.NoArgs, func(ctx context.Context, _ []string) error {
-		return show(ctx, a, "GET", documentsPath, p.query("type", kind), nil, func(t *table, v documentList) {
+		return show(ctx, a, ask{path: documentsPath, query: p.query("type", kind)}, func(t *table, v documentList) {
 			t.head(textDocument, textType, textTitle, textBytes, textUpdated, textAuthor)
 			for _, d := range v.Documents {
 				t.row(d.ID, d.Type, d.Metadata["title"], strconv.Itoa(d.Bytes), d.Updated, d.Author)
@@ -214,7 +214,7 @@ func (a *app) memoryList() *cobra.Command {
 
 func (a *app) memoryShow() *cobra.Command {
 	return a.verb("show ID", textMemoryShow, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
-		return show(ctx, a, "GET", documentPath(args[0]), nil, nil, func(t *table, d memoryDocument) {
+		return show(ctx, a, ask{path: documentPath(args[0])}, func(t *table, d memoryDocument) {
 			t.field(textDocument, d.ID)
 			t.field(textType, d.Type)
 			t.field(textMetadata, joinMetadata(d.Metadata))
@@ -243,7 +243,7 @@ func joinMetadata(m map[string]string) string {
 
 func (a *app) memoryRemove() *cobra.Command {
 	return a.verb("remove ID", textMemoryRemove, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
-		return show(ctx, a, "DELETE", documentPath(args[0]), nil, nil, func(t *table, v addReply) {
+		return show(ctx, a, ask{method: "DELETE", path: documentPath(args[0])}, func(t *table, v addReply) {
 			t.field(textRemoved, args[0])
 			v.Receipt.draw(t)
 		})

@@ -187,7 +187,7 @@ func (a *app) remember(ctx context.Context, c *client.Client, documents []newDoc
 	defer a.progress("")
 	for _, batch := range batches(documents) {
 		a.progress("%s %d/%d", textMemoryProgress.In(a.lang), len(done.Documents), len(documents))
-		reply, err := a.requestAs(ctx, c, "POST", documentsPath, nil, map[string]any{"documents": batch})
+		reply, err := a.requestAs(ctx, c, ask{method: "POST", path: documentsPath, body: map[string]any{"documents": batch}})
 		if err != nil {
 			return done, err
 		}

@@ -77,7 +77,7 @@ func (a *app) exportTo(ctx context.Context, w io.Writer, in exportOptions) (done
 	defer a.progress("")
 	query := filled("type", in.kind, "vectors", in.vectors, "after", in.after)
 	for {
-		reply, err := a.request(ctx, "GET", "/v1/memory/export", query, nil)
+		reply, err := a.request(ctx, ask{path: "/v1/memory/export", query: query})
 		if err != nil {
 			if at := query.Get("after"); done.Documents > 0 && a.output == asTable {
 				a.progress("")

@@ -98,7 +98,7 @@ func (a *app) importFile(ctx context.Context, name string, in importOptions) err
 		return err
 	}
 	// Whether anybody answers, and takes this identity, is known before a line is read.
-	if _, err := a.request(ctx, "GET", documentsPath, filled("limit", "1"), nil); err != nil {
+	if _, err := a.request(ctx, ask{path: documentsPath, query: filled("limit", "1")}); err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancel(ctx)
@@ -309,7 +309,9 @@ type batchReply struct {
 
 func (im *importer) post(ctx context.Context, b *batch) (*batchReply, error) {
 	// What was begun is finished, so that it is known how far the import came.
-	reply, err := im.app.requestAs(context.WithoutCancel(ctx), im.client, "POST", batchPath, nil, map[string]any{"documents": bodies(b.lines)})
+	reply, err := im.app.requestAs(context.WithoutCancel(ctx), im.client, ask{
+		method: "POST", path: batchPath, body: map[string]any{"documents": bodies(b.lines)},
+	})
 	if err != nil {
 		return nil, err
 	}

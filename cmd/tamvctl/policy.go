@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -67,7 +66,7 @@ func (a *app) evidencePolicy() *cobra.Command {
 // policy is what the site suggests or, without asking anybody, what the flags say.
 func (a *app) policy(ctx context.Context, in *policyFlags) (policyShown, error) {
 	if !in.composes() {
-		reply, err := a.request(ctx, http.MethodGet, logPrefix+bookpi.PolicyPath, nil, nil)
+		reply, err := a.request(ctx, ask{path: logPrefix + bookpi.PolicyPath})
 		if err != nil {
 			return policyShown{}, err
 		}

@@ -88,7 +88,7 @@ func (a *app) roomCreate() *cobra.Command {
 		if len(args) == 1 {
 			body["id"] = args[0]
 		}
-		return show(ctx, a, "POST", "/v1/dreamspaces", nil, body, func(t *table, v struct {
+		return show(ctx, a, ask{method: "POST", path: "/v1/dreamspaces", body: body}, func(t *table, v struct {
 			Room    string   `json:"room"`
 			Receipt *receipt `json:"receipt"`
 		},
@@ -104,7 +104,7 @@ func (a *app) roomCreate() *cobra.Command {
 func (a *app) roomList() *cobra.Command {
 	var p paging
 	c := a.verb("list [flags]", textRoomList, cobra.NoArgs, func(ctx context.Context, _ []string) error {
-		return show(ctx, a, "GET", "/v1/dreamspaces", p.query(), nil, func(t *table, v struct {
+		return show(ctx, a, ask{path: "/v1/dreamspaces", query: p.query()}, func(t *table, v struct {
 			Rooms []room `json:"dreamspaces"`
 			Next  cursor `json:"next"`
 		},
@@ -122,7 +122,7 @@ func (a *app) roomList() *cobra.Command {
 
 func (a *app) roomShow() *cobra.Command {
 	return a.verb("show ID", textRoomShow, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
-		return show(ctx, a, "GET", roomPath(args[0]), nil, nil, func(t *table, r room) {
+		return show(ctx, a, ask{path: roomPath(args[0])}, func(t *table, r room) {
 			t.field(textRoomID, r.ID)
 			t.field(textName, r.Name)
 			t.field(textCreator, r.Creator)
@@ -140,7 +140,7 @@ func (a *app) roomShow() *cobra.Command {
 func (a *app) roomHistory() *cobra.Command {
 	var p paging
 	c := a.verb("history ID [flags]", textRoomHistory, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
-		return show(ctx, a, "GET", roomPath(args[0])+"/history", p.query(), nil, func(t *table, v struct {
+		return show(ctx, a, ask{path: roomPath(args[0]) + "/history", query: p.query()}, func(t *table, v struct {
 			Actions []struct {
 				Sequence uint64 `json:"sequence"`
 				Actor    string `json:"actor"`
@@ -178,7 +178,7 @@ func (a *app) roomAct() *cobra.Command {
 			o.Metadata = raw
 		}
 		body := map[string]any{"action": args[1], "object": o}
-		return show(ctx, a, "POST", roomPath(args[0])+"/actions", nil, body, func(t *table, v struct {
+		return show(ctx, a, ask{method: "POST", path: roomPath(args[0]) + "/actions", body: body}, func(t *table, v struct {
 			Sequence uint64   `json:"sequence"`
 			Receipt  *receipt `json:"receipt"`
 		},

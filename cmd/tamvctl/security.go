@@ -44,7 +44,7 @@ func (a *app) securityAlerts() *cobra.Command {
 	var p paging
 	var state string
 	c := a.verb("alerts [flags]", textSecurityAlerts, cobra.NoArgs, func(ctx context.Context, _ []string) error {
-		return show(ctx, a, http.MethodGet, securityPath+"/alerts", p.query("state", state), nil, func(t *table, v struct {
+		return show(ctx, a, ask{path: securityPath + "/alerts", query: p.query("state", state)}, func(t *table, v struct {
 			Open   int     `json:"open"`
 			Alerts []alert `json:"alerts"`
 		},
@@ -65,7 +65,7 @@ func (a *app) securityAlerts() *cobra.Command {
 func (a *app) securityAcknowledge() *cobra.Command {
 	return a.verb("acknowledge ID", textSecurityAcknowledge, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
 		path := securityPath + "/alerts/" + url.PathEscape(args[0]) + "/acknowledgement"
-		return show(ctx, a, http.MethodPost, path, nil, nil, func(t *table, v alert) {
+		return show(ctx, a, ask{method: http.MethodPost, path: path}, func(t *table, v alert) {
 			t.field(textIntentID, v.ID)
 			t.field(textPattern, v.Pattern)
 			t.field(textAbout, v.about())
@@ -89,7 +89,7 @@ type block struct {
 func (a *app) securityBlocks() *cobra.Command {
 	var p paging
 	c := a.verb("blocks [flags]", textSecurityBlocks, cobra.NoArgs, func(ctx context.Context, _ []string) error {
-		return show(ctx, a, http.MethodGet, securityPath+"/blocks", p.query(), nil, func(t *table, v struct {
+		return show(ctx, a, ask{path: securityPath + "/blocks", query: p.query()}, func(t *table, v struct {
 			Blocked int     `json:"blocked"`
 			Blocks  []block `json:"blocks"`
 		},
@@ -108,7 +108,7 @@ func (a *app) securityBlocks() *cobra.Command {
 func (a *app) securityLift() *cobra.Command {
 	return a.verb("lift ADDRESS", textSecurityLift, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
 		path := securityPath + "/blocks/" + url.PathEscape(args[0])
-		return show(ctx, a, http.MethodDelete, path, nil, nil, func(t *table, v block) {
+		return show(ctx, a, ask{method: http.MethodDelete, path: path}, func(t *table, v block) {
 			t.field(textAddress, v.Address)
 			t.field(textNetwork, v.Network)
 			v.Receipt.draw(t)
@@ -150,13 +150,13 @@ func (a *app) securityPolicy() *cobra.Command {
 	var set string
 	c := a.verb("policy [--set FILE]", textSecurityPolicy, cobra.NoArgs, func(ctx context.Context, _ []string) error {
 		if set == "" {
-			return show(ctx, a, http.MethodGet, securityPath+"/policy", nil, nil, func(t *table, v alertPolicy) { v.draw(t) })
+			return show(ctx, a, ask{path: securityPath + "/policy"}, func(t *table, v alertPolicy) { v.draw(t) })
 		}
 		raw, err := a.readFile(set)
 		if err != nil {
 			return err
 		}
-		return show(ctx, a, http.MethodPut, securityPath+"/policy", nil, raw, func(t *table, v struct {
+		return show(ctx, a, ask{method: http.MethodPut, path: securityPath + "/policy", body: raw}, func(t *table, v struct {
 			Policy  alertPolicy `json:"policy"`
 			Receipt *receipt    `json:"receipt"`
 		},

@@ -45,7 +45,7 @@ type status struct {
 
 func (a *app) statusCommand() *cobra.Command {
 	return a.verb("status", textStatus, cobra.NoArgs, func(ctx context.Context, _ []string) error {
-		return show(ctx, a, "GET", "/v1/status", nil, nil, func(t *table, v status) {
+		return show(ctx, a, ask{path: "/v1/status"}, func(t *table, v status) {
 			t.field(textRelease, v.Release)
 			t.field(textNode, v.Node+" ("+v.Role+")")
 			t.field(textUptime, (time.Duration(v.UptimeMs) * time.Millisecond).Round(time.Second).String())
@@ -62,7 +62,7 @@ func (a *app) statusCommand() *cobra.Command {
 
 func (a *app) readyCommand() *cobra.Command {
 	return a.verb("ready", textReadyShort, cobra.NoArgs, func(ctx context.Context, _ []string) error {
-		reply, err := a.request(ctx, "GET", "/ready", nil, nil)
+		reply, err := a.request(ctx, ask{path: "/ready"})
 		// A node that is not ready says why, with the status of an error.
 		if err != nil && (reply == nil || reply.Status != http.StatusServiceUnavailable) {
 			return err

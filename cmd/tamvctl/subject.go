@@ -54,7 +54,7 @@ func (a *app) subjectErase() *cobra.Command {
 	var reason string
 	c := a.verb("erase NAME --reason TEXT", textSubjectErase, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
 		path := subjectsPath + "/" + url.PathEscape(args[0]) + "/erasure"
-		return show(ctx, a, http.MethodPost, path, nil, map[string]string{"reason": reason}, func(t *table, v erasure) { v.draw(t) })
+		return show(ctx, a, ask{method: http.MethodPost, path: path, body: map[string]string{"reason": reason}}, func(t *table, v erasure) { v.draw(t) })
 	})
 	c.Flags().StringVar(&reason, "reason", "", textFlagReason.In(a.lang))
 	return require(c, "reason")
@@ -63,14 +63,14 @@ func (a *app) subjectErase() *cobra.Command {
 func (a *app) subjectApprove() *cobra.Command {
 	return a.verb("approve ID", textSubjectApprove, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
 		path := subjectsPath + "/erasures/" + url.PathEscape(args[0]) + "/approval"
-		return show(ctx, a, http.MethodPost, path, nil, nil, func(t *table, v erasure) { v.draw(t) })
+		return show(ctx, a, ask{method: http.MethodPost, path: path}, func(t *table, v erasure) { v.draw(t) })
 	})
 }
 
 func (a *app) subjectWithdraw() *cobra.Command {
 	return a.verb("withdraw ID", textSubjectWithdraw, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
 		path := subjectsPath + "/erasures/" + url.PathEscape(args[0])
-		return show(ctx, a, http.MethodDelete, path, nil, nil, func(t *table, v erasure) { v.draw(t) })
+		return show(ctx, a, ask{method: http.MethodDelete, path: path}, func(t *table, v erasure) { v.draw(t) })
 	})
 }
 
@@ -99,7 +99,7 @@ type erasures struct {
 func (a *app) subjectList() *cobra.Command {
 	var p paging
 	c := a.verb("list [flags]", textSubjectList, cobra.NoArgs, func(ctx context.Context, _ []string) error {
-		return show(ctx, a, http.MethodGet, subjectsPath+"/erasures", p.query(), nil, func(t *table, v erasures) {
+		return show(ctx, a, ask{path: subjectsPath + "/erasures", query: p.query()}, func(t *table, v erasures) {
 			t.head(textSubjectName, textState, textTime, textActor, textApprovedBy, textIntentID)
 			for _, r := range v.Pending {
 				name := r.Subject
@@ -121,7 +121,7 @@ func (a *app) subjectList() *cobra.Command {
 func (a *app) subjectShow() *cobra.Command {
 	return a.verb("show NAME", textSubjectShow, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
 		path := subjectsPath + "/" + url.PathEscape(args[0]) + "/erasure"
-		return show(ctx, a, http.MethodGet, path, nil, nil, func(t *table, v struct {
+		return show(ctx, a, ask{path: path}, func(t *table, v struct {
 			Subject    string `json:"subject"`
 			Generation uint64 `json:"generation"`
 			ErasedAt   string `json:"erasedAt"`
@@ -145,10 +145,10 @@ func (a *app) subjectPolicy() *cobra.Command {
 	var c *cobra.Command
 	c = a.verb("policy [--approvals N]", textSubjectPolicy, cobra.NoArgs, func(ctx context.Context, _ []string) error {
 		if c.Flags().Changed("approvals") {
-			return show(ctx, a, http.MethodPut, subjectsPath+"/policy", nil, map[string]int{"approvals": approvals},
+			return show(ctx, a, ask{method: http.MethodPut, path: subjectsPath + "/policy", body: map[string]int{"approvals": approvals}},
 				func(t *table, v erasure) { v.draw(t) })
 		}
-		return show(ctx, a, http.MethodGet, subjectsPath+"/policy", nil, nil, func(t *table, v struct {
+		return show(ctx, a, ask{path: subjectsPath + "/policy"}, func(t *table, v struct {
 			Approvals int    `json:"approvals"`
 			ChangedBy string `json:"changedBy"`
 			ChangedAt string `json:"changedAt"`

@@ -87,7 +87,7 @@ func bookingRequest(o order, requestID string) (*tap.Request, error) {
 
 func (a *app) tcepShow() *cobra.Command {
 	return a.verb("show ID", textTCEPShow, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
-		return show(ctx, a, "GET", "/v1/economy/tcep/"+url.PathEscape(args[0]), nil, nil, func(t *table, b booking) { b.draw(t) })
+		return show(ctx, a, ask{path: "/v1/economy/tcep/" + url.PathEscape(args[0])}, func(t *table, b booking) { b.draw(t) })
 	})
 }
 
@@ -107,7 +107,7 @@ type balances struct {
 func (a *app) tcepBalances() *cobra.Command {
 	var currency string
 	c := a.verb("balances [flags]", textTCEPBalances, cobra.NoArgs, func(ctx context.Context, _ []string) error {
-		return show(ctx, a, "GET", "/v1/economy/balances", filled("currency", currency), nil, func(t *table, v balances) {
+		return show(ctx, a, ask{path: "/v1/economy/balances", query: filled("currency", currency)}, func(t *table, v balances) {
 			t.head(textCurrency, textImpact, textOperations, textSources, textAccounts, textSum)
 			for _, b := range v.Balances {
 				t.row(b.Currency, b.Impact, b.Operations, b.Sources, strconv.Itoa(b.Accounts), b.Sum)
@@ -120,7 +120,7 @@ func (a *app) tcepBalances() *cobra.Command {
 
 func (a *app) tcepCurrencies() *cobra.Command {
 	return a.verb("currencies", textTCEPCurrencies, cobra.NoArgs, func(ctx context.Context, _ []string) error {
-		return show(ctx, a, "GET", "/v1/economy/currencies", nil, nil, func(t *table, v struct {
+		return show(ctx, a, ask{path: "/v1/economy/currencies"}, func(t *table, v struct {
 			Currencies []struct {
 				Code     string `json:"code"`
 				Decimals int    `json:"decimals"`
