@@ -23,7 +23,9 @@ import (
 // messages without the names of packages, and the reasons of the operating system,
 // of TLS and of parsers in words. What it does not know stays as it is.
 func Plain(err error) string {
-	switch e := err.(type) { //nolint:errorlint // it goes down the chain itself
+	// Not errors.As: what wraps a cause adds its own part to the words, so that the
+	// chain is gone down a link at a time.
+	switch e := err.(type) {
 	case *tap.Error:
 		if e.Err == nil {
 			return e.Message
@@ -68,7 +70,7 @@ func Plain(err error) string {
 func withoutPath(message string, cause error) error {
 	var path string
 	var inner error
-	switch e := cause.(type) { //nolint:errorlint // only what is wrapped directly
+	switch e := cause.(type) { // not errors.As: what lies deeper has a path that was not named
 	case *fs.PathError:
 		path, inner = e.Path, e.Err
 	case *os.LinkError:

@@ -79,14 +79,14 @@ func TestReasonsOfTheNetwork(t *testing.T) {
 	}
 	_, closed := l.Accept()
 	plain(t, closed, "closed")
-	_, refused := http.Get("https://" + address) //nolint:noctx // it cannot take long
+	_, refused := http.Get("https://" + address)
 	plain(t, refused, address+": nothing listens there")
 	plain(t, &net.DNSError{Err: "no such host", Name: "no.such.host", IsNotFound: true}, "no machine of the name no.such.host is known")
 
 	secure := httptest.NewTLSServer(http.NotFoundHandler())
 	defer secure.Close()
 	secure.Config.ErrorLog = nil
-	_, stranger := http.Get(secure.URL) //nolint:noctx // as above
+	_, stranger := http.Get(secure.URL)
 	plain(t, stranger, "its certificate is from another authority")
 	pool := secure.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 	dial := func(c *tls.Config) error {
