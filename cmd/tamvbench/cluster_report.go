@@ -85,36 +85,40 @@ func sumUp(runs []loadRun, indexes []int) row {
 	r.ServerCost = median(func(i int) float64 { return ratio(runs[i].ServerCPU*1e6, float64(runs[i].Operations)) })
 	r.ClientCost = median(func(i int) float64 { return ratio(runs[i].ClientCPU*1e6, float64(runs[i].Operations)) })
 	if first.System != ours {
-		r.Speedup = median(func(i int) float64 {
-			rate, _ := besides(runs, i)
-			return ratio(rate, runs[i].Rate)
-		})
-		r.P95Ratio = median(func(i int) float64 {
-			_, p95 := besides(runs, i)
-			return ratio(p95, runs[i].P95)
-		})
+		isOurs := func(run loadRun) bool { return run.System == ours && run.Nodes == first.Nodes }
+		r.Speedup = against(runs, indexes, isOurs, func(run loadRun) float64 { return run.Rate })
+		r.P95Ratio = against(runs, indexes, isOurs, func(run loadRun) float64 { return run.P95 })
 	}
 	return r
 }
 
-// besides is our rate and p95 around the run of a peer: the mean of the nearest
-// runs of ours with as many nodes, before and after it.
-func besides(runs []loadRun, at int) (rate, p95 float64) {
-	isOurs := func(r loadRun) bool { return r.System == ours && r.Nodes == runs[at].Nodes }
-	var near []loadRun
+// against is the median of what our figure around each of the runs is, as a multiple
+// of the run's own.
+func against[R any](runs []R, indexes []int, isOurs func(R) bool, figure func(R) float64) float64 {
+	var ratios []float64
+	for _, i := range indexes {
+		ratios = append(ratios, ratio(around(runs, i, isOurs, figure), figure(runs[i])))
+	}
+	return load.Median(ratios)
+}
+
+// around is a figure of ours near the run at an index: the mean of the nearest
+// runs of ours, before and after it; 0 when there is none.
+func around[R any](runs []R, at int, isOurs func(R) bool, figure func(R) float64) float64 {
+	var near []float64
 	for i := at - 1; i >= 0 && len(near) == 0; i-- {
 		if isOurs(runs[i]) {
-			near = append(near, runs[i])
+			near = append(near, figure(runs[i]))
 		}
 	}
 	if after := slices.IndexFunc(runs[at:], isOurs); after >= 0 {
-		near = append(near, runs[at+after])
+		near = append(near, figure(runs[at+after]))
 	}
-	for _, r := range near {
-		rate += r.Rate / float64(len(near))
-		p95 += r.P95 / float64(len(near))
+	sum := 0.0
+	for _, v := range near {
+		sum += v / float64(len(near))
 	}
-	return rate, p95
+	return sum
 }
 
 // table writes the report for people.

@@ -141,35 +141,11 @@ func ledgerRowOf(runs []ledgerRun, indexes []int) ledgerRow {
 		r.PerFsync = median(func(run ledgerRun) float64 { return ratio(run.Rate, run.Fsyncs) })
 	}
 	if first.System != ours {
-		var speedups, latencies []float64
-		for _, i := range indexes {
-			rate, p95 := oursBeside(runs, i)
-			speedups = append(speedups, ratio(rate, runs[i].rate()))
-			latencies = append(latencies, ratio(p95, runs[i].P95))
-		}
-		r.Speedup, r.P95Ratio = load.Median(speedups), load.Median(latencies)
+		isOurs := func(run ledgerRun) bool { return run.System == ours && run.Test == first.Test }
+		r.Speedup = against(runs, indexes, isOurs, ledgerRun.rate)
+		r.P95Ratio = against(runs, indexes, isOurs, func(run ledgerRun) float64 { return run.P95 })
 	}
 	return r
-}
-
-// oursBeside is our rate and p95 around another's run: the mean of the nearest
-// runs of ours in the same test, before and after it.
-func oursBeside(runs []ledgerRun, at int) (rate, p95 float64) {
-	isOurs := func(r ledgerRun) bool { return r.System == ours && r.Test == runs[at].Test }
-	var near []ledgerRun
-	for i := at - 1; i >= 0 && len(near) == 0; i-- {
-		if isOurs(runs[i]) {
-			near = append(near, runs[i])
-		}
-	}
-	if after := slices.IndexFunc(runs[at:], isOurs); after >= 0 {
-		near = append(near, runs[at+after])
-	}
-	for _, r := range near {
-		rate += r.rate() / float64(len(near))
-		p95 += r.P95 / float64(len(near))
-	}
-	return rate, p95
 }
 
 // ledgerTarget is something this command was written to show.
