@@ -41,7 +41,7 @@ type streams struct {
 
 // begin takes a place and returns what gives it back.
 func (s *streams) begin(c *pods.Call) (end func(), err error) {
-	who := c.Tenant + "/" + c.Actor()
+	who := tap.JoinKeyID(c.Tenant, c.Actor())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	most := maxStreams
