@@ -188,7 +188,7 @@ var commands = map[string]map[string]string{
 		"context":  "show",
 		"cluster":  "status invite invitations withdraw remove promote transfer",
 		"witness":  "init trust cosign show",
-		"subject":  "erase approve list show policy",
+		"subject":  "erase approve withdraw list show policy",
 		"security": "alerts acknowledge blocks lift policy",
 		"status":   "", "ready": "", "api": "", "demo": "", "completion": "", "version": "",
 	},
