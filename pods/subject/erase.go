@@ -161,18 +161,26 @@ func keep(tenant string, r *Request) []store.Op {
 	return []store.Op{store.Delete(key), store.Put(done, encode(r)), store.Expire(done, r.Expires)}
 }
 
-// approve counts the caller, and carries the request out when that is enough.
-func (p *Pod) approve(_ context.Context, c *pods.Call) (*pods.Result, error) {
+// asked is the request that the path names, whatever became of it. While it waits,
+// unchanged checks that it waits as it does in the view.
+func asked(c *pods.Call) (r Request, unchanged store.Op, err error) {
 	id, err := uuid.Parse(c.Params["id"])
 	if err != nil {
-		return nil, errNoRequest()
+		return r, unchanged, errNoRequest()
 	}
 	r, version, err := find(c.View, c.Tenant, id.String())
+	if err == nil && version == 0 {
+		err = errNoRequest()
+	}
+	return r, store.Check(requestKey(c.Tenant, id.String()), version), err
+}
+
+// approve counts the caller, and carries the request out when that is enough.
+func (p *Pod) approve(_ context.Context, c *pods.Call) (*pods.Result, error) {
+	r, unchanged, err := asked(c)
 	switch {
 	case err != nil:
 		return nil, err
-	case version == 0:
-		return nil, errNoRequest()
 	case r.Withdrawn != "":
 		return nil, tap.E("subject.request", tap.Conflict, "%s withdrew this request", r.Withdrawn).WithCode("withdrawn")
 	case r.Done || r.approvedBy(c.Actor()):
@@ -183,33 +191,27 @@ func (p *Pod) approve(_ context.Context, c *pods.Call) (*pods.Result, error) {
 		return nil, err
 	}
 	r.Approvers = append(r.Approvers, approverOf(c))
-	ops := []store.Op{store.Check(policyKey(c.Tenant), policyVersion), store.Check(requestKey(c.Tenant, id.String()), version)}
+	ops := []store.Op{store.Check(policyKey(c.Tenant), policyVersion), unchanged}
 	evidence := []store.Evidence{{
 		Actor: c.Actor(), Action: "subject.approve", Outcome: "ok",
 		Payload: encode(map[string]any{"id": r.ID, "kind": r.Kind, "subject": r.Subject, "approvals": r.Approvals}),
 	}}
-	counting, unchanged, err := p.counting(c.View, c.Tenant, r.Approvers)
+	counting, standing, err := p.counting(c.View, c.Tenant, r.Approvers)
 	if err != nil {
 		return nil, err
 	}
 	if len(counting) >= policy.needed() {
-		return p.finish(c, &r, policy, append(ops, unchanged...), names(counting), evidence)
+		return p.finish(c, &r, policy, append(ops, standing...), names(counting), evidence)
 	}
 	return p.answer(c, &r, policy, append(ops, keep(c.Tenant, &r)...), evidence)
 }
 
 // withdraw ends a request that waits, for who asked or for an operator.
 func (p *Pod) withdraw(_ context.Context, c *pods.Call) (*pods.Result, error) {
-	id, err := uuid.Parse(c.Params["id"])
-	if err != nil {
-		return nil, errNoRequest()
-	}
-	r, version, err := find(c.View, c.Tenant, id.String())
+	r, unchanged, err := asked(c)
 	switch {
 	case err != nil:
 		return nil, err
-	case version == 0:
-		return nil, errNoRequest()
 	case r.By != c.Actor() && !c.Principal.Has(tap.Operator):
 		return nil, tap.E("subject.request", tap.Forbidden, "only who asked and operators withdraw a request").WithCode("not_own")
 	case r.Withdrawn != "":
@@ -222,7 +224,7 @@ func (p *Pod) withdraw(_ context.Context, c *pods.Call) (*pods.Result, error) {
 		return nil, err
 	}
 	r.Done, r.Reason, r.Withdrawn = true, "", c.Actor()
-	ops := append([]store.Op{store.Check(requestKey(c.Tenant, id.String()), version)}, keep(c.Tenant, &r)...)
+	ops := append([]store.Op{unchanged}, keep(c.Tenant, &r)...)
 	return p.answer(c, &r, policy, ops, []store.Evidence{{
 		Actor: c.Actor(), Action: "subject.withdraw", Outcome: "ok",
 		Payload: encode(map[string]any{"id": r.ID, "kind": r.Kind, "subject": r.Subject, "approvals": r.Approvals, "requestedBy": r.By}),
