@@ -1,10 +1,10 @@
 package bookpi
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,122 +15,8 @@ import (
 	"tamv.internal/tamv/tap"
 )
 
-const (
-	anchorSpace     = "anchor"      // what is anchored, by size
-	anchorNoteSpace = "anchor-note" // the cosigned checkpoints themselves, by size
-	// maxAnchors is how many anchored checkpoints are kept.
-	maxAnchors = 64
-	// maxCosignatures bounds what comes back from witnesses, in bytes.
-	maxCosignatures = 64 << 10
-)
-
-// anchor is the record of a checkpoint that witnesses cosigned.
-type anchor struct {
-	Size      uint64      `json:"size"`
-	Root      bookpi.Hash `json:"root"`
-	Witnesses []string    `json:"witnesses"` // names of the keys
-}
-
-// anchorName sorts sizes as numbers.
-func anchorName(size uint64) string { return fmt.Sprintf("%020d", size) }
-
-// anchorRecord is an anchor as it is in the state.
-type anchorRecord struct {
-	anchor
-	key     store.Key
-	version uint64 // 0 = there is none
-}
-
-// ops write the record, on condition that nobody else did.
-func (a *anchorRecord) ops() ([]store.Op, error) {
-	value, err := json.Marshal(a.anchor)
-	return []store.Op{store.Check(a.key, a.version), store.Put(a.key, value)}, err
-}
-
-// anchors lists the records, the newest first.
-func (p *Pod) anchors(v store.View) ([]anchorRecord, error) {
-	var all []anchorRecord
-	damaged := false
-	err := v.Scan(store.K(p.tenant, anchorSpace).Prefix(), "", func(item store.Item) bool {
-		a := anchorRecord{key: item.Key, version: item.Version}
-		damaged = damaged || json.Unmarshal(item.Value, &a.anchor) != nil
-		all = append(all, a)
-		return true
-	})
-	if damaged {
-		err = tap.E("bookpi.anchor", tap.Internal, "the record of an anchor is damaged")
-	}
-	slices.Reverse(all)
-	return all, err
-}
-
-// discount takes a witness off the anchors that count it.
-func (p *Pod) discount(v store.View, name string) (ops []store.Op, err error) {
-	all, err := p.anchors(v)
-	for i := 0; err == nil && i < len(all); i++ {
-		a := &all[i]
-		counted := len(a.Witnesses)
-		a.Witnesses = slices.DeleteFunc(a.Witnesses, func(w string) bool { return w == name })
-		if len(a.Witnesses) < counted {
-			var put []store.Op
-			put, err = a.ops()
-			ops = append(ops, put...)
-		}
-	}
-	return ops, err
-}
-
-// anchorNote reads the cosigned checkpoint of a size; nil when there is none.
-func (p *Pod) anchorNote(v store.View, size uint64) ([]byte, error) {
-	item, _, err := v.Get(store.K(p.tenant, anchorNoteSpace, anchorName(size)))
-	return item.Value, err
-}
-
-// quorum is how many of so many witnesses this site's proofs wait for.
-func (p *Pod) quorum(witnesses int) int { return min(max(p.config.Quorum, 1), max(witnesses, 1)) }
-
-// satisfies says whether enough of the site's present witnesses cosigned.
-func (p *Pod) satisfies(a anchor, known []witness) bool {
-	return len(known) > 0 && a.cosigners(known) >= p.quorum(len(known))
-}
-
-// cosigners is how many of the witnesses that the site knows cosigned it.
-func (a *anchor) cosigners(known []witness) int {
-	n := 0
-	for _, w := range known {
-		if slices.Contains(a.Witnesses, w.Name) {
-			n++
-		}
-	}
-	return n
-}
-
-// anchored is the newest checkpoint of at least so many entries that enough
-// witnesses cosigned.
-func (p *Pod) anchored(v store.View, size uint64) (cp bookpi.Checkpoint, note []byte, ok bool, err error) {
-	known, err := p.witnesses(v)
-	if err != nil || len(known) == 0 {
-		return cp, nil, false, err
-	}
-	all, err := p.anchors(v)
-	if err != nil {
-		return cp, nil, false, err
-	}
-	for _, a := range all {
-		if a.Size < size {
-			break
-		}
-		if !p.satisfies(a.anchor, known) {
-			continue
-		}
-		if note, err = p.anchorNote(v, a.Size); err != nil || note == nil {
-			continue // pruned since
-		}
-		cp, err = bookpi.ParseCheckpoint(note)
-		return cp, note, err == nil, err
-	}
-	return cp, nil, false, nil
-}
+// maxCosignatures bounds what comes back from witnesses, in bytes.
+const maxCosignatures = 64 << 10
 
 // checkpointFor is the checkpoint that proofs of the first size entries go with:
 // the newest cosigned one that covers them, else the newest recorded; the query's
@@ -249,19 +135,6 @@ func (p *Pod) toCosign(ctx context.Context, c *pods.Call, w witness) (bookpi.Che
 	}
 	size, _ := p.ledger.Size()
 	return p.notary.Covering(ctx, size)
-}
-
-// kept is the checkpoint of exactly this size, anchored or recorded; nil when
-// there is none.
-func (p *Pod) kept(v store.View, size uint64) ([]byte, error) {
-	if note, err := p.anchorNote(v, size); note != nil || err != nil {
-		return note, err
-	}
-	cp, note, ok, err := p.ledger.CheckpointFor(size)
-	if err != nil || !ok || cp.Size != size {
-		return nil, err
-	}
-	return note, nil
 }
 
 // addAnchor takes in what a courier brought back.
@@ -394,7 +267,7 @@ func (p *Pod) ownCheckpoint(c *pods.Call, note []byte) ([]byte, *pods.Result, er
 	}}}, nil
 }
 
-// anchor records verified cosignatures.
+// anchor records verified cosignatures of a checkpoint.
 func (p *Pod) anchor(c *pods.Call, cp bookpi.Checkpoint, note []byte, by []bookpi.Cosignature, lines []byte) (*pods.Result, error) {
 	key := store.K(p.tenant, anchorNoteSpace, anchorName(cp.Size))
 	before, _, err := c.View.Get(key)
@@ -408,17 +281,42 @@ func (p *Pod) anchor(c *pods.Call, cp bookpi.Checkpoint, note []byte, by []bookp
 	if err != nil {
 		return nil, badAnchor("cosignature", "these cosignatures do not fit under the checkpoint")
 	}
-	a := anchorRecord{anchor: anchor{Size: cp.Size, Root: cp.Root}, key: store.K(p.tenant, anchorSpace, anchorName(cp.Size))}
-	var ops []store.Op
+	all, err := p.anchors(c.View)
+	if err != nil {
+		return nil, err
+	}
+	fresh, ops, err := p.saw(c, cp, by)
+	if err != nil {
+		return nil, err
+	}
+	a := p.joined(all, cp, fresh)
+	reply := anchorReply{a.anchor, fresh, bytes.Equal(merged, before.Value)}
+	if reply.Duplicate {
+		return &pods.Result{Body: reply}, nil
+	}
+	record, err := a.ops()
+	payload, err2 := json.Marshal(reply)
+	if err := errors.Join(err, err2); err != nil {
+		return nil, err
+	}
+	ops = slices.Concat(ops, record, []store.Op{store.Check(key, before.Version), store.Put(key, merged)}, p.pruned(all, cp.Size))
+	return &pods.Result{Body: reply, Ops: ops, Evidence: []store.Evidence{{
+		Actor: c.Actor(), Action: "log.anchored", Outcome: "ok", Payload: payload,
+	}}}, nil
+}
+
+// saw writes down what the witnesses of these cosignatures have seen by now, and
+// names them.
+func (p *Pod) saw(c *pods.Call, cp bookpi.Checkpoint, by []bookpi.Cosignature) (names []string, ops []store.Op, err error) {
 	for _, s := range by {
 		w, version, err := p.witness(c.View, s.Name)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		if slices.Contains(a.Witnesses, w.Name) {
+		if slices.Contains(names, w.Name) {
 			continue // its other key
 		}
-		a.Witnesses = append(a.Witnesses, w.Name)
+		names = append(names, w.Name)
 		if cp.Size >= w.Size {
 			seen := s.Time
 			if seen.IsZero() { // not every cosignature says when
@@ -428,38 +326,11 @@ func (p *Pod) anchor(c *pods.Call, cp bookpi.Checkpoint, note []byte, by []bookp
 		}
 		put, err := p.put(w, version) // also unchanged, so that it is not removed meanwhile
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		ops = append(ops, put...)
 	}
-	fresh := slices.Clone(a.Witnesses)
-	all, err := p.anchors(c.View)
-	if err != nil {
-		return nil, err
-	}
-	if i := slices.IndexFunc(all, func(b anchorRecord) bool { return b.Size == cp.Size }); i >= 0 {
-		a.Witnesses, a.version = append(a.Witnesses, all[i].Witnesses...), all[i].version
-	}
-	slices.Sort(a.Witnesses)
-	a.Witnesses = slices.Compact(a.Witnesses)
-	if string(merged) == string(before.Value) {
-		return &pods.Result{Body: anchorReply{a.anchor, fresh, true}}, nil
-	}
-	record, err := a.ops()
-	payload, err2 := json.Marshal(anchorReply{a.anchor, fresh, false})
-	if err := errors.Join(err, err2); err != nil {
-		return nil, err
-	}
-	ops = append(append(ops, record...), store.Check(key, before.Version), store.Put(key, merged))
-	for i, old := range all {
-		if i >= maxAnchors-1 && old.Size != cp.Size {
-			ops = append(ops, store.Delete(old.key),
-				store.Delete(store.K(p.tenant, anchorNoteSpace, anchorName(old.Size))))
-		}
-	}
-	return &pods.Result{Body: anchorReply{a.anchor, fresh, false}, Ops: ops, Evidence: []store.Evidence{{
-		Actor: c.Actor(), Action: "log.anchored", Outcome: "ok", Payload: payload,
-	}}}, nil
+	return names, ops, nil
 }
 
 // anchorReply says what was taken in.

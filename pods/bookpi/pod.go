@@ -52,7 +52,7 @@ func (p *Pod) Manifest() pods.Manifest {
 			ES: "BookPI: el registro de evidencia, y pruebas que se verifican sin conexión.",
 		},
 		Budget: budget,
-		Routes: slices.Concat(p.entryRoutes(), p.siteRoutes(), p.segmentRoutes(), p.logRoutes()),
+		Routes: slices.Concat(p.entryRoutes(), p.proofRoutes(), p.siteRoutes(), p.segmentRoutes(), p.logRoutes()),
 	}
 }
 
@@ -67,9 +67,8 @@ var (
 	}
 )
 
-// entryRoutes are about entries and proofs.
+// entryRoutes are about entries.
 func (p *Pod) entryRoutes() []pods.Route {
-	anyone, auditors := []tap.Role{tap.Anyone}, []tap.Role{tap.Auditor}
 	whose := []pods.Parameter{
 		{Name: "actor", Summary: "only what this identity did"},
 		{Name: "action", Summary: "only this action; ending in . or *, all that begin so"},
@@ -98,7 +97,7 @@ func (p *Pod) entryRoutes() []pods.Route {
 		},
 		{
 			Method: "GET", Pattern: "/v1/evidence/export", Summary: "Take the tenant's entries away as JSON, one a line",
-			Roles: auditors, Run: p.export, Query: []pods.Parameter{
+			Roles: []tap.Role{tap.Auditor}, Run: p.export, Query: []pods.Parameter{
 				{Name: "from", Summary: "first position; 0 when missing", Integer: true},
 				{Name: "to", Summary: "position behind the last; all when missing", Integer: true},
 			},
@@ -107,6 +106,13 @@ func (p *Pod) entryRoutes() []pods.Route {
 			Method: "GET", Pattern: "/v1/evidence/{hash}", Summary: "Show an entry",
 			Roles: tap.Roles(), Reply: entrySchema, Run: p.get,
 		},
+	}
+}
+
+// proofRoutes are about what entries can be held against.
+func (p *Pod) proofRoutes() []pods.Route {
+	anyone := []tap.Role{tap.Anyone}
+	return []pods.Route{
 		{
 			Method: "GET", Pattern: "/v1/evidence/{hash}/proof", Summary: "Prove that an entry is in the ledger",
 			Roles: tap.Roles(), Reply: proofSchema, Run: p.proof, Query: []pods.Parameter{
@@ -119,7 +125,7 @@ func (p *Pod) entryRoutes() []pods.Route {
 		},
 		{
 			Method: "GET", Pattern: "/v1/evidence/bundle", Summary: "Take a range of entries away with their proofs (.tamv)",
-			Roles: auditors, Run: p.rangeBundle, Query: []pods.Parameter{
+			Roles: []tap.Role{tap.Auditor}, Run: p.rangeBundle, Query: []pods.Parameter{
 				{Name: "from", Summary: "first position", Integer: true},
 				{Name: "to", Summary: "position behind the last, at most 10,000 on", Integer: true},
 				cosignedParameter, openParameter,
