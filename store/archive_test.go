@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -29,7 +30,7 @@ func covered(t testing.TB, dir string) *machine {
 	fill(m, 1, 2*segmentEntries+640, never)
 	size, root := m.Size()
 	cp := bookpi.Checkpoint{Origin: "tamv.test/log", Size: size, Root: root}
-	note := must(bookpi.SignCheckpoint(cp, logSigner))
+	note := must(logKeys.Sign(cp, time.Unix(1_800_000_000, 0)))
 	m.ok(CheckpointBatch("main", uuid.UUID{2}, cp, note))
 	return m
 }

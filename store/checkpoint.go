@@ -52,7 +52,7 @@ func (b *Batch) recordsCheckpoint() bool {
 }
 
 // ReadCheckpoint returns what a signed checkpoint says. It does not check its
-// signatures. The form is that of [bookpi.SignCheckpoint], read here by rules
+// signatures. The form is that of [bookpi.LogKeys.Sign], read here by rules
 // of its own: every release must make the same of a note in the log.
 func ReadCheckpoint(note []byte) (bookpi.Checkpoint, error) {
 	body, signatures, _ := bytes.Cut(note, []byte("\n\n"))

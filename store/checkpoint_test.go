@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"pgregory.net/rapid"
@@ -16,23 +17,13 @@ import (
 	"tamv.internal/tamv/tap"
 )
 
-// logSigner is the key of the log in these tests.
-var logSigner = func() bookpi.Signer {
-	key, _, err := bookpi.GenerateKey(rand.Reader, "tamv.test/log")
-	if err != nil {
-		panic(err)
-	}
-	s, err := bookpi.NewSigner(key)
-	if err != nil {
-		panic(err)
-	}
-	return s
-}()
+// logKeys are the keys of the log in these tests.
+var logKeys = must(bookpi.GenerateKeys(rand.Reader, "tamv.test/log"))
 
 func signed(t testing.TB, size uint64, root bookpi.Hash) Batch {
 	t.Helper()
-	cp := bookpi.Checkpoint{Origin: logSigner.Name(), Size: size, Root: root}
-	note, err := bookpi.SignCheckpoint(cp, logSigner)
+	cp := bookpi.Checkpoint{Origin: logKeys.Origin(), Size: size, Root: root}
+	note, err := logKeys.Sign(cp, time.Unix(1_800_000_000, 0))
 	if err != nil {
 		t.Fatal(err)
 	}

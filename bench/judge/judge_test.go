@@ -204,11 +204,11 @@ func TestOthersVerifyOurCosignatures(t *testing.T) {
 func TestWeAuditALogThatTesseraWrote(t *testing.T) {
 	l := newSiteLog(t)
 	l.grow(600)
-	signerKey, verifierKey, err := bookpi.GenerateKey(rand.NewChaCha8([32]byte{9}), origin)
+	key, err := bookpi.GenerateSigningKey(rand.NewChaCha8([32]byte{9}), origin, bookpi.AlgorithmEd25519)
 	if err != nil {
 		t.Fatal(err)
 	}
-	signer, err := note.NewSigner(signerKey)
+	signer, err := note.NewSigner(key.Text())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +233,7 @@ func TestWeAuditALogThatTesseraWrote(t *testing.T) {
 	if err := shutdown(ctx); err != nil {
 		t.Fatal(err)
 	}
-	report, err := bookpi.Audit(ctx, bookpi.DirSource(os.DirFS(folder)), bookpi.AuditOptions{VerifierKey: verifierKey})
+	report, err := bookpi.Audit(ctx, bookpi.DirSource(os.DirFS(folder)), bookpi.AuditOptions{VerifierKey: key.Verifier().String()})
 	if err != nil || report.Entries != 600 || report.Root != l.tree.Root() {
 		t.Fatalf("%+v, %v", report, err)
 	}

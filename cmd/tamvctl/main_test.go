@@ -119,11 +119,11 @@ func scripts(t *testing.T, folder string) {
 			e.Setenv("CONTEXT", contextFile)
 			e.Setenv("ADDRESS", c.Address)
 			e.Setenv("LC_ALL", "C")
-			_, otherKey, err := bookpi.GenerateKey(rand.Reader, "tamv/other")
+			other, err := bookpi.GenerateSigningKey(rand.Reader, "tamv/other", bookpi.AlgorithmEd25519)
 			if err != nil {
 				return err
 			}
-			e.Setenv("OTHERKEY", otherKey)
+			e.Setenv("OTHERKEY", other.Verifier().String())
 			noise := []byte{0x00, 0xff, 0xfe, 0x80, 0x01, 0xc3, 0x28}
 			return errors.Join(writePixel(filepath.Join(e.WorkDir, "pixel.png")), os.WriteFile(filepath.Join(e.WorkDir, "noise.bin"), noise, 0o600))
 		},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -33,26 +34,22 @@ func grow(t *testing.T, s *State) {
 	}
 }
 
-func newSigner(t *testing.T) bookpi.Signer {
+func newKeys(t *testing.T) bookpi.LogKeys {
 	t.Helper()
-	key, _, err := bookpi.GenerateKey(rand.Reader, "tamv.test/log")
+	keys, err := bookpi.GenerateKeys(rand.Reader, "tamv.test/log")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := bookpi.NewSigner(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return keys
 }
 
 // The fake records what the store would, and refuses what it would.
 func TestCheckpointsAreRecorded(t *testing.T) {
-	s, signer := grown(t, 300), newSigner(t)
+	s, keys := grown(t, 300), newKeys(t)
 	record := func(size uint64, root bookpi.Hash) (store.Receipt, error) {
 		t.Helper()
-		cp := bookpi.Checkpoint{Origin: signer.Name(), Size: size, Root: root}
-		note, err := bookpi.SignCheckpoint(cp, signer)
+		cp := bookpi.Checkpoint{Origin: keys.Origin(), Size: size, Root: root}
+		note, err := keys.Sign(cp, time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -36,27 +36,6 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-// Checking one entry of a whole ledger: parse, hash, link, append to the tree.
-func BenchmarkVerifyChain(b *testing.B) {
-	e := benchEntry
-	entries := make([][]byte, 50_000)
-	for i := range entries {
-		entries[i] = e.Append(nil)
-		e.Previous = LeafHash(entries[i])
-	}
-	b.SetBytes(int64(len(entries[0])))
-	b.ReportAllocs()
-	var c Chain
-	for i := 0; b.Loop(); i++ {
-		if i == len(entries) {
-			i, c = 0, Chain{}
-		}
-		if err := c.Add(entries[i]); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
 func BenchmarkParseEntry(b *testing.B) {
 	encoded := benchEntry.Append(nil)
 	b.ReportAllocs()

@@ -47,7 +47,7 @@ const bundleMagic = "tamv-evidence-bundle/1"
 // proof. No byte is slack: every file [ParseBundle] accepts is what [Bundle.Encode]
 // returns for it.
 type Bundle struct {
-	Checkpoint []byte // the signed checkpoint, as [SignCheckpoint] returns it
+	Checkpoint []byte // the signed checkpoint, as [LogKeys.Sign] returns it
 	Items      []Item // at least one, positions strictly ascending
 }
 

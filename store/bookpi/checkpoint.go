@@ -5,14 +5,11 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"golang.org/x/mod/sumdb/note"
 )
 
 const (
@@ -32,75 +29,6 @@ type Checkpoint struct {
 	Origin string // the log's name, which is also the name of its key
 	Size   uint64 // number of entries, 0..MaxSize
 	Root   Hash   // root of the tree of that size
-}
-
-// Signer signs checkpoints. It is the Signer of golang.org/x/mod/sumdb/note, so that
-// a key can live in hardware; see [NewSigner] for one that lives in memory.
-type Signer interface {
-	Name() string
-	KeyHash() uint32
-	Sign(msg []byte) ([]byte, error)
-}
-
-// GenerateKey makes an Ed25519 key for the log called origin, reading randomness from
-// rand, and returns both halves in the text form of signed notes:
-//
-//	PRIVATE+KEY+<origin>+<key hash, 8 hex digits>+<base64 of 0x01 and the seed>
-//	<origin>+<key hash, 8 hex digits>+<base64 of 0x01 and the public key>
-//
-// The first is a secret. The origin is 1..255 bytes of UTF-8 without spaces, plus
-// signs or control characters, by custom a host and path without a scheme. Errors
-// wrap [ErrKey].
-func GenerateKey(rand io.Reader, origin string) (signerKey, verifierKey string, err error) {
-	if !validOrigin(origin) {
-		return "", "", fmt.Errorf("%w: the origin is not a valid key name", ErrKey)
-	}
-	signerKey, verifierKey, err = note.GenerateKey(rand, origin)
-	if err != nil {
-		return "", "", fmt.Errorf("%w: %w", ErrKey, err)
-	}
-	return signerKey, verifierKey, nil
-}
-
-// NewSigner returns a signer for a key that [GenerateKey] made. Errors wrap [ErrKey]
-// and never contain the key.
-func NewSigner(signerKey string) (Signer, error) {
-	k, err := ParseSigningKey(signerKey)
-	if err != nil {
-		return nil, err
-	}
-	if k.verifier.Algorithm() != AlgorithmEd25519 {
-		return nil, fmt.Errorf("%w: a key for %v, not for %v", ErrKey, k.verifier.Algorithm(), AlgorithmEd25519)
-	}
-	s, err := note.NewSigner(signerKey)
-	if err != nil {
-		return nil, fmt.Errorf("%w: not a signer key", ErrKey)
-	}
-	return s, nil
-}
-
-// SignCheckpoint returns the checkpoint as a signed note with one signature. The
-// signer's name must be the origin. The text is
-//
-//	<origin>
-//	<size, decimal>
-//	<root, base64>
-//
-//	— <origin> <base64 of key hash and signature>
-//
-// Errors wrap [ErrCheckpoint].
-func SignCheckpoint(cp Checkpoint, s Signer) ([]byte, error) {
-	if err := cp.check(); err != nil {
-		return nil, err
-	}
-	if cp.Origin != s.Name() {
-		return nil, fmt.Errorf("%w: origin %q, but the key is for %q", ErrCheckpoint, cp.Origin, s.Name())
-	}
-	signed, err := note.Sign(&note.Note{Text: cp.text()}, s)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrCheckpoint, err)
-	}
-	return signed, nil
 }
 
 // check holds a checkpoint to what can be written down.

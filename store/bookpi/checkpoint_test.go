@@ -5,13 +5,22 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"testing"
 
 	"golang.org/x/mod/sumdb/note"
 	"pgregory.net/rapid"
 )
+
+// noteSigner is an Ed25519 key as the note package of Go's checksum database reads it.
+func noteSigner(t *testing.T, k *SigningKey) note.Signer {
+	t.Helper()
+	s, err := note.NewSigner(k.Text())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
 
 // cosign adds a signature by another key below the log's.
 func cosign(t *testing.T, signed []byte, logKey string, names ...string) []byte {
@@ -25,15 +34,7 @@ func cosign(t *testing.T, signed []byte, logKey string, names ...string) []byte 
 		if err != nil {
 			t.Fatal(err)
 		}
-		key, _, err := GenerateKey(bytes.NewReader(bytes.Repeat([]byte{byte(200 + i)}, 64)), name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := NewSigner(key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if signed, err = note.Sign(n, s); err != nil {
+		if signed, err = note.Sign(n, noteSigner(t, testSigningKey(name, AlgorithmEd25519, byte(200+i)))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -48,7 +49,7 @@ func TestCheckpointRoundTrip(t *testing.T) {
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		cp := Checkpoint{testOrigin, rapid.Uint64Range(0, MaxSize).Draw(t, "size"), genHash().Draw(t, "root")}
-		signed, err := SignCheckpoint(cp, l.signer)
+		signed, err := l.signer.Sign(cp, testTime)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -129,7 +130,7 @@ func TestCheckpointMalleability(t *testing.T) {
 	good := string(l.checkpoint())
 	sign := func(text string) string {
 		t.Helper()
-		signed, err := note.Sign(&note.Note{Text: text}, l.signer)
+		signed, err := note.Sign(&note.Note{Text: text}, noteSigner(t, l.signer.keys[0]))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -190,7 +191,7 @@ func TestCheckpointByAnotherKey(t *testing.T) {
 	}
 }
 
-func TestSignCheckpointRefuses(t *testing.T) {
+func TestLogKeysRefuseToSign(t *testing.T) {
 	l := newLedger(1, 0)
 	for _, cp := range []Checkpoint{
 		{"", 0, Hash{}},
@@ -198,33 +199,24 @@ func TestSignCheckpointRefuses(t *testing.T) {
 		{"two words", 0, Hash{}},
 		{testOrigin, MaxSize + 1, Hash{}},
 	} {
-		if _, err := SignCheckpoint(cp, l.signer); !errors.Is(err, ErrCheckpoint) {
+		if _, err := l.signer.Sign(cp, testTime); !errors.Is(err, ErrCheckpoint) {
 			t.Errorf("%v: %v", cp, err)
 		}
 	}
-	if _, err := SignCheckpoint(Checkpoint{testOrigin, 0, Hash{}}, failingSigner{l.signer}); !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("a failing signer: %v", err)
-	}
 }
-
-type failingSigner struct{ Signer }
-
-func (failingSigner) Sign([]byte) ([]byte, error) { return nil, io.ErrUnexpectedEOF }
 
 func TestKeys(t *testing.T) {
 	for _, origin := range []string{"", "a b", "a+b", "a\nb", "a\x01b", "a\u00a0b", "\xff", strings.Repeat("x", MaxOrigin+1)} {
-		if _, _, err := GenerateKey(bytes.NewReader(make([]byte, 64)), origin); !errors.Is(err, ErrKey) {
+		if _, err := GenerateSigningKey(bytes.NewReader(make([]byte, 64)), origin, AlgorithmEd25519); !errors.Is(err, ErrKey) {
 			t.Errorf("origin %q: %v", origin, err)
 		}
 	}
-	if _, _, err := GenerateKey(bytes.NewReader(nil), testOrigin); !errors.Is(err, ErrKey) {
+	if _, err := GenerateSigningKey(bytes.NewReader(nil), testOrigin, AlgorithmEd25519); !errors.Is(err, ErrKey) {
 		t.Errorf("no randomness: %v", err)
 	}
 
-	signerKey, verifierKey, err := GenerateKey(bytes.NewReader(bytes.Repeat([]byte{5}, 64)), testOrigin)
-	if err != nil {
-		t.Fatal(err)
-	}
+	k := testSigningKey(testOrigin, AlgorithmEd25519, 5)
+	signerKey, verifierKey := k.Text(), k.Verifier().String()
 	name, rest, _ := strings.Cut(verifierKey, "+")
 	hash, key64, _ := strings.Cut(rest, "+")
 	raised := name + "+" + strings.ToUpper(hash) + "+" + key64
@@ -235,7 +227,7 @@ func TestKeys(t *testing.T) {
 	}
 	_, secret, _ := strings.Cut(signerKey, testOrigin)
 	for _, bad := range []string{"", signerKey[1:], signerKey + "+", verifierKey, strings.Replace(signerKey, testOrigin, "x", 1)} {
-		if _, err := NewSigner(bad); !errors.Is(err, ErrKey) || strings.Contains(err.Error(), secret) {
+		if _, err := ParseSigningKey(bad); !errors.Is(err, ErrKey) || strings.Contains(err.Error(), secret) {
 			t.Errorf("bad signer key: %v", err)
 		}
 	}

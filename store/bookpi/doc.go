@@ -51,7 +51,7 @@
 //
 // A [Bundle] (file extension .tamv) carries a checkpoint and some entries with
 // their payloads and inclusion proofs. [VerifyBundle] and [VerifyBundleWithPolicy]
-// answer yes, or which entry is broken and in which part. [Chain] does the same for a
+// answer yes, or which entry is broken and in which part. [Audit] does the same for a
 // whole ledger.
 //
 // # What is guaranteed

@@ -52,7 +52,7 @@ const (
 )
 
 // BrokenError says where evidence is broken. It is the only error type of
-// [ParseBundle], [VerifyBundle] and [Chain].
+// [ParseBundle] and [VerifyBundle], and what [Audit] and [ReadSegment] return for it.
 type BrokenError struct {
 	Position    uint64 // ledger position of the broken entry; meaningful if HasPosition
 	HasPosition bool   // whether the damage could be pinned on one entry

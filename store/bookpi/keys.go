@@ -177,8 +177,9 @@ type SigningKey struct {
 	mldsa    *mldsa.PrivateKey  // nil for Ed25519
 }
 
-// GenerateSigningKey makes a key, reading 32 bytes from rand. The name follows the
-// rules of [GenerateKey]'s origin. Errors wrap [ErrKey].
+// GenerateSigningKey makes a key, reading 32 bytes from rand. The name is 1..255 bytes
+// of UTF-8 without spaces, plus signs or control characters, by custom a host and path
+// without a scheme. Errors wrap [ErrKey].
 func GenerateSigningKey(rand io.Reader, name string, a Algorithm) (*SigningKey, error) {
 	seed := make([]byte, seedSize)
 	if _, err := io.ReadFull(rand, seed); err != nil {
@@ -187,8 +188,7 @@ func GenerateSigningKey(rand io.Reader, name string, a Algorithm) (*SigningKey, 
 	return newSigningKey(name, a, seed)
 }
 
-// ParseSigningKey reads what [SigningKey.Text] returns, in its only spelling, and
-// what [GenerateKey] returns. Errors wrap [ErrKey] and never contain the key.
+// ParseSigningKey reads what [SigningKey.Text] returns, in its only spelling. Errors wrap [ErrKey] and never contain the key.
 func ParseSigningKey(text string) (*SigningKey, error) {
 	malformed := fmt.Errorf("%w: not a signer key", ErrKey)
 	rest, ok := strings.CutPrefix(text, signingKeyPrefix)

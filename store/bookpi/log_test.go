@@ -36,22 +36,18 @@ type ledger struct {
 	tree     Tree
 	head     Hash
 	tiles    memTiles
-	signer   Signer
-	key      string // verifier key
+	signer   LogKeys // Ed25519 alone
+	key      string  // verifier key
 }
 
 const testOrigin = "tamv.test/bookpi"
 
 func newLedger(seed byte, size int) *ledger {
-	signerKey, verifierKey, err := GenerateKey(bytes.NewReader(bytes.Repeat([]byte{seed}, 64)), testOrigin)
+	k, err := GenerateSigningKey(bytes.NewReader(bytes.Repeat([]byte{seed}, seedSize)), testOrigin, AlgorithmEd25519)
 	if err != nil {
 		panic(err)
 	}
-	signer, err := NewSigner(signerKey)
-	if err != nil {
-		panic(err)
-	}
-	l := &ledger{tiles: memTiles{}, signer: signer, key: verifierKey}
+	l := &ledger{tiles: memTiles{}, signer: LogKeys{[]*SigningKey{k}}, key: k.Verifier().String()}
 	for i := range size {
 		l.add(fmt.Appendf(nil, "payload %d of ledger %d", i, seed))
 	}
@@ -78,7 +74,7 @@ func (l *ledger) add(payload []byte) {
 }
 
 func (l *ledger) checkpoint() []byte {
-	signed, err := SignCheckpoint(Checkpoint{testOrigin, l.tree.Size(), l.tree.Root()}, l.signer)
+	signed, err := l.signer.Sign(Checkpoint{testOrigin, l.tree.Size(), l.tree.Root()}, testTime)
 	if err != nil {
 		panic(err)
 	}

@@ -16,7 +16,7 @@ type LogKeys struct {
 }
 
 // GenerateKeys makes both keys for the log called origin, reading 64 bytes from
-// rand. Origins are as [GenerateKey] says. Errors wrap [ErrKey].
+// rand. Origins are named as [GenerateSigningKey] says. Errors wrap [ErrKey].
 func GenerateKeys(rand io.Reader, origin string) (LogKeys, error) {
 	var made LogKeys
 	for _, a := range []Algorithm{AlgorithmEd25519, AlgorithmMLDSA44} {
@@ -99,9 +99,17 @@ func (k LogKeys) String() string { return strings.Join(k.Verifiers(), " ") }
 // GoString does for %#v what String does for the other verbs.
 func (k LogKeys) GoString() string { return k.String() }
 
-// Sign returns the checkpoint as a note signed by every key of the log. The ML-DSA-44
-// signature also states the time at, in seconds since the Unix epoch. Errors wrap
-// [ErrCheckpoint], or [ErrKey] for the zero value.
+// Sign returns the checkpoint as a note signed by every key of the log,
+//
+//	<origin>
+//	<size, decimal>
+//	<root, base64>
+//
+//	— <origin> <base64 of key hash and signature>
+//
+// with one such line for each key. The ML-DSA-44 signature also states the time at, in
+// seconds since the Unix epoch. Errors wrap [ErrCheckpoint], or [ErrKey] for the zero
+// value.
 func (k LogKeys) Sign(cp Checkpoint, at time.Time) ([]byte, error) {
 	if len(k.keys) == 0 {
 		return nil, fmt.Errorf("%w: no key to sign with", ErrKey)

@@ -2,6 +2,7 @@ package bookpi
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"fmt"
 	"slices"
@@ -9,6 +10,72 @@ import (
 
 	"pgregory.net/rapid"
 )
+
+// Feature: tamv-hardened-backend, Property 8: Evidence Tamper Detection
+func TestPropertyEvidenceTamperDetection(t *testing.T) {
+	ledgers := map[int]*ledger{}
+	rapid.Check(t, func(t *rapid.T) {
+		size := rapid.IntRange(1, 40).Draw(t, "size")
+		l := ledgers[size]
+		if l == nil {
+			l = newLedger(byte(size), size)
+			ledgers[size] = l
+		}
+		victim := rapid.IntRange(0, size-1).Draw(t, "entry")
+		altered := bytes.Clone(l.entries[victim])
+		at := rapid.IntRange(0, len(altered)-1).Draw(t, "byte")
+		mask := rapid.ByteRange(1, 255).Draw(t, "mask")
+		altered[at] ^= mask
+
+		// Against the receipt's hash, and against a signed root.
+		if LeafHash(altered) == LeafHash(l.entries[victim]) {
+			t.Fatal("the altered entry has the hash of the honest one")
+		}
+		b := l.bundle(uint64(victim))
+		if err := VerifyInclusion(LeafHash(altered), uint64(victim), l.tree.Size(), b.Items[0].Proof, l.tree.Root()); err == nil {
+			t.Fatal("the altered entry is included")
+		}
+
+		// As evidence for a third party, even with its stated hash made to fit.
+		if _, err := VerifyBundle(b.Encode(), l.key); err != nil {
+			t.Fatal(err)
+		}
+		b.Items[0].Entry = altered
+		broken := asBroken(t, func() error { _, err := VerifyBundle(b.Encode(), l.key); return err })
+		if !broken.HasPosition || broken.Position != uint64(victim) {
+			t.Fatalf("entry %d altered, the bundle says %v", victim, broken)
+		}
+
+		// Within the whole ledger, also with a stored hash made to fit.
+		m := l.mirror()
+		entries, tile := EntriesPath(0, size), Tile{0, 0, size}.Path()
+		offset := entryLength
+		for _, e := range l.entries[:victim] {
+			offset += len(e) + entryLength
+		}
+		m = m.with(entries, flip(m[entries], offset+at, mask))
+		audit := func() error {
+			_, err := Audit(context.Background(), m, AuditOptions{VerifierKey: l.key, Workers: 1})
+			return err
+		}
+		broken = asBroken(t, audit)
+		if !broken.HasPosition || broken.Position != uint64(victim) || broken.Part != PartEntry {
+			t.Fatalf("entry %d altered, the audit says %v", victim, broken)
+		}
+		leaf := LeafHash(altered)
+		m = m.with(tile, slices.Replace(bytes.Clone(m[tile]), victim*HashSize, (victim+1)*HashSize, leaf[:]...))
+		asBroken(t, audit)
+	})
+}
+
+func asBroken(t *rapid.T, verify func() error) *BrokenError {
+	t.Helper()
+	b, ok := verify().(*BrokenError)
+	if !ok {
+		t.Fatal("the alteration was not noticed")
+	}
+	return b
+}
 
 // evidence is one file and a judge, who says what an accepted file means. Two files
 // that mean the same are no forgery of each other.
