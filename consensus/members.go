@@ -110,15 +110,6 @@ func (n *Node) soleVoter() bool {
 	return len(voters) == 1 && voters[0] == raft.ServerID(n.cfg.ID)
 }
 
-// call asks a member by its id; see calls.call.
-func (n *Node) call(ctx context.Context, id string, kind byte, body []byte) ([]byte, error) {
-	server, ok := n.server(id)
-	if !ok {
-		return nil, fmt.Errorf("%w: %q", ErrUnknownMember, id)
-	}
-	return n.calls.call(ctx, string(server.Address), kind, body)
-}
-
 // server returns the member of that id.
 func (n *Node) server(id string) (raft.Server, bool) {
 	for _, server := range n.servers() {

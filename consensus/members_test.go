@@ -138,9 +138,6 @@ func TestPromoteWaitsForTheLog(t *testing.T) {
 				t.Errorf("%s of nobody: %v", name, err)
 			}
 		}
-		if _, err := leader.call(t.Context(), "n9", callStatus, nil); !errors.Is(err, ErrUnknownMember) {
-			t.Errorf("call of nobody: %v", err)
-		}
 		for name, err := range map[string]error{
 			"promote": m.Promote(t.Context(), "n1"), "remove": m.Remove(t.Context(), "n1"), "add": m.Add(t.Context(), "n3", "n3"),
 		} {

@@ -51,9 +51,6 @@ func ParseAmount(s string, maxWhole, maxDecimals int) (Amount, error) {
 	return Amount{units}, nil
 }
 
-// AmountOfUnits makes an amount of n units of 10^-10.
-func AmountOfUnits(n *big.Int) Amount { return Amount{new(big.Int).Set(n)} }
-
 // Units is the amount in units of 10^-10.
 func (a Amount) Units() *big.Int {
 	if a.units == nil {

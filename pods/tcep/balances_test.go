@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"math/big"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -144,7 +144,17 @@ func TestDamagedBooking(t *testing.T) {
 }
 
 func TestAllocationIsVerified(t *testing.T) {
-	units := func(n int64) store.Amount { return store.AmountOfUnits(big.NewInt(n)) }
+	units := func(n int64) store.Amount { // of the smallest fraction
+		text := fmt.Sprintf("0.%010d", max(n, -n))
+		if n < 0 {
+			text = "-" + text
+		}
+		a, err := store.ParseAmount(text, 1, store.AmountScale)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
 	for name, a := range map[string]Allocation{
 		"half and half":  {units(100), units(50), units(50)},
 		"a unit too low": {units(100), units(75), units(24)},
