@@ -112,52 +112,72 @@ func (k LogKeys) has(v VerifierKey) bool { return slices.Contains(k.VerifierKeys
 
 // check decides whether a record may follow those that are there.
 func (h KeyHistory) check(r *KeyRecord) error {
-	refuse := func(format string, args ...any) error {
-		return fmt.Errorf("%w: record %d: %s", ErrKeyHistory, r.Number, fmt.Sprintf(format, args...))
-	}
-	var before KeyRecord
-	if n := len(h.Records); n > 0 {
+	var before KeyRecord // zero before the first
+	if len(h.Records) > 0 {
 		before = *h.newest()
 	}
-	first := r.Number == 0
-	switch {
-	case !validOrigin(h.Origin):
-		return refuse("the origin is not a valid key name")
-	case r.Number != uint64(len(h.Records)) || r.Number >= MaxKeyRecords:
-		return refuse("numbers do not count up within 0..%d", MaxKeyRecords-1)
-	case first && r.From != 0, !first && r.From <= before.From, r.From > MaxSize:
-		return refuse("it does not begin after the one before")
-	case first && r.Previous != Hash{}, !first && r.Previous != before.hash():
-		return refuse("it does not name the one before")
-	case len(r.Keys) < 1 || len(r.Keys) > 2:
-		return refuse("%d keys", len(r.Keys))
+	if err := h.continues(r, &before); err != nil {
+		return err
 	}
-	signers := slices.Clone(before.Keys)
-	for i, k := range r.Keys {
-		if want := [...]Algorithm{AlgorithmEd25519, AlgorithmMLDSA44}[i]; k.Name() != h.Origin || k.Algorithm() != want {
-			return refuse("key %d is not a key of the log for %v", i+1, want)
-		}
-		if slices.Contains(before.Keys, k) {
-			continue
-		}
-		if h.Has(k) {
-			return refuse("%s was replaced before", k.ID())
-		}
-		signers = append(signers, k)
-	}
-	if len(signers) == len(before.Keys) {
-		return refuse("no key is new")
+	signers, err := h.signers(r, before.Keys)
+	if err != nil {
+		return err
 	}
 	if len(r.Signatures) != len(signers) {
-		return refuse("%d signatures, want %d", len(r.Signatures), len(signers))
+		return r.refuse("%d signatures, want %d", len(r.Signatures), len(signers))
 	}
 	message := h.message(r)
 	for i, k := range signers {
 		if !k.verifyRaw(message, r.Signatures[i], keyHistoryMagic) {
-			return refuse("the signature of %s does not verify", k.ID())
+			return r.refuse("the signature of %s does not verify", k.ID())
 		}
 	}
 	return nil
+}
+
+func (r *KeyRecord) refuse(format string, args ...any) error {
+	return fmt.Errorf("%w: record %d: %s", ErrKeyHistory, r.Number, fmt.Sprintf(format, args...))
+}
+
+// continues holds what a record says of its place to the record before.
+func (h KeyHistory) continues(r, before *KeyRecord) error {
+	first := r.Number == 0
+	switch {
+	case !validOrigin(h.Origin):
+		return r.refuse("the origin is not a valid key name")
+	case r.Number != uint64(len(h.Records)) || r.Number >= MaxKeyRecords:
+		return r.refuse("numbers do not count up within 0..%d", MaxKeyRecords-1)
+	case first && r.From != 0, !first && r.From <= before.From, r.From > MaxSize:
+		return r.refuse("it does not begin after the one before")
+	case first && r.Previous != Hash{}, !first && r.Previous != before.hash():
+		return r.refuse("it does not name the one before")
+	}
+	return nil
+}
+
+// signers are whose signatures a record needs: of the keys that signed before, and of
+// each that it brings.
+func (h KeyHistory) signers(r *KeyRecord, before []VerifierKey) ([]VerifierKey, error) {
+	if len(r.Keys) < 1 || len(r.Keys) > 2 {
+		return nil, r.refuse("%d keys", len(r.Keys))
+	}
+	signers := slices.Clone(before)
+	for i, k := range r.Keys {
+		if want := [...]Algorithm{AlgorithmEd25519, AlgorithmMLDSA44}[i]; k.Name() != h.Origin || k.Algorithm() != want {
+			return nil, r.refuse("key %d is not a key of the log for %v", i+1, want)
+		}
+		if slices.Contains(before, k) {
+			continue
+		}
+		if h.Has(k) {
+			return nil, r.refuse("%s was replaced before", k.ID())
+		}
+		signers = append(signers, k)
+	}
+	if len(signers) == len(before) {
+		return nil, r.refuse("no key is new")
+	}
+	return signers, nil
 }
 
 func (h KeyHistory) newest() *KeyRecord { return &h.Records[len(h.Records)-1] }
