@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"math"
@@ -56,58 +57,74 @@ func (p *Pod) search(ctx context.Context, c *pods.Call) (*pods.Result, error) {
 
 // query reads a request.
 func (p *Pod) query(ctx context.Context, tenant string, in *searchRequest) (*query, error) {
-	bad := func(code, format string, args ...any) error {
-		return tap.E("memory.search", tap.Invalid, format, args...).WithCode(code)
+	q := &query{
+		text: in.Query, space: p.indexes.embedder, limit: defaultLimit,
+		ranking: cmp.Or(in.Ranking, hybrid), threshold: p.embedder.RelevanceThreshold(),
 	}
-	q := &query{text: in.Query, space: p.indexes.embedder, limit: defaultLimit, ranking: in.Ranking, threshold: p.embedder.RelevanceThreshold()}
-	if q.ranking == "" {
-		q.ranking = hybrid
+	if err := p.aim(ctx, tenant, in, q); err != nil {
+		return nil, err
 	}
+	if err := in.bound(q); err != nil {
+		return nil, err
+	}
+	var err error
+	q.accepts, err = in.compile()
+	return q, err
+}
+
+// aim gives the query what it compares with: the request's vector or that of its
+// text, and none for a search by words alone.
+func (p *Pod) aim(ctx context.Context, tenant string, in *searchRequest, q *query) error {
 	switch {
 	case q.text == "" && in.Vector == nil:
-		return nil, bad("text", `a search needs "query" or "vector"`)
+		return badSearch("text", `a search needs "query" or "vector"`)
 	case q.text == "" && q.ranking == lexical:
-		return nil, bad("text", `a search by words needs "query"`)
+		return badSearch("text", `a search by words needs "query"`)
 	case in.Vector != nil:
 		q.vector = in.Vector
-		if in.Model != "" {
-			q.space.model = in.Model
-		}
-		q.space.dim = len(q.vector)
+		q.space = vectorSpace{cmp.Or(in.Model, q.space.model), len(q.vector)}
 		if err := comparable(q.space.model, p.dimensions(tenant, q.space.model), q.vector); err != nil {
-			return nil, err
+			return err
 		}
 		if q.space != p.indexes.embedder { // whose threshold nobody has calibrated
 			q.threshold = -1
 		}
 	case in.Model != "" && in.Model != p.embedder.ID():
-		return nil, bad("model", `"model" is that of "vector", which is missing`)
+		return badSearch("model", `"model" is that of "vector", which is missing`)
 	case q.ranking != lexical:
 		rows, err := p.embed(ctx, []string{q.text})
 		if err != nil {
-			return nil, err
+			return err
 		}
 		q.vector = rows[0]
 	}
 	if q.ranking == lexical {
 		q.vector, q.threshold = nil, 0
 	}
+	return nil
+}
+
+// bound gives the query the request's limit, threshold and recall in place of the
+// standard ones.
+func (in *searchRequest) bound(q *query) error {
 	if in.Limit != nil {
 		q.limit = *in.Limit
 	}
 	if in.Threshold != nil {
 		if q.threshold = *in.Threshold; q.threshold < 0 || q.threshold > 1 {
-			return nil, bad("threshold", `"threshold" must be from 0 to 1`)
+			return badSearch("threshold", `"threshold" must be from 0 to 1`)
 		}
 	}
 	if in.Recall != nil {
 		if q.recall = *in.Recall; q.recall <= 0 || q.recall > 1 {
-			return nil, bad("recall", `"recall" must be above 0 and at most 1`)
+			return badSearch("recall", `"recall" must be above 0 and at most 1`)
 		}
 	}
-	var err error
-	q.accepts, err = in.compile()
-	return q, err
+	return nil
+}
+
+func badSearch(code, why string) error {
+	return tap.E("memory.search", tap.Invalid, "%s", why).WithCode(code)
 }
 
 // Recall returns up to limit passages about the text, the most useful first. Each
