@@ -135,12 +135,11 @@ func (s *Store) sealedCount() uint64 {
 // root.
 func (c *scrub) openSegment(tx *bolt.Tx, m *meta) error {
 	size := m.tree.Size()
-	from := size / segmentEntries * segmentEntries
 	if size == 0 {
 		return nil
 	}
-	reader := txTiles{tx, c.store}
-	root, err := bookpi.RootAt(size, reader)
+	tiles := txTiles{tx, c.store}
+	root, err := bookpi.RootAt(size, tiles)
 	var bad *Damage
 	if errors.As(err, &bad) && bad.Kind == DamagedSegment {
 		return nil // it is found when the segment is read
@@ -148,35 +147,43 @@ func (c *scrub) openSegment(tx *bolt.Tx, m *meta) error {
 	if err != nil || root != m.tree.Root() {
 		return &Damage{DamagedState, 0, "the tiles do not lead to the root of the Merkle tree"}
 	}
-	for position := from; position < size; {
+	first := size / segmentEntries * segmentEntries
+	for position := first; position < size; {
 		records, err := blockAt(tx, position)
 		if err != nil {
 			return err
 		}
-		leaves, err := reader.Tile(0, position/tileWidth)
-		if err != nil {
+		if position == first {
+			if e, err := bookpi.ParseEntry(records[0].Entry); err == nil {
+				c.follows = &e.Previous
+			}
+		}
+		if err := c.block(records, tiles); err != nil {
 			return err
 		}
-		for _, r := range records {
-			if r.Position%tileWidth == 0 {
-				if leaves, err = reader.Tile(0, r.Position/tileWidth); err != nil {
-					return err
-				}
-			}
-			at := int(r.Position % tileWidth)
-			if r.Position == from {
-				if e, err := bookpi.ParseEntry(r.Entry); err == nil {
-					c.follows = &e.Previous
-				}
-			}
-			if why := c.entry(r); why != "" || at >= len(leaves) || leaves[at] != *c.last {
-				return &Damage{DamagedState, 0, fmt.Sprintf("ledger entry %d: %s", r.Position, orElse(why, "its hash is not the leaf in the tree"))}
-			}
-			position++
-		}
+		position += uint64(len(records))
 	}
 	if c.last != nil && *c.last != m.head {
 		return &Damage{DamagedState, 0, "the last ledger entry does not have the head's hash"}
+	}
+	return nil
+}
+
+// block checks records of the open segment against the entries before them and the
+// leaves of the tree.
+func (c *scrub) block(records []Record, tiles txTiles) error {
+	var leaves []bookpi.Hash
+	for i, r := range records {
+		at := int(r.Position % tileWidth)
+		if i == 0 || at == 0 {
+			var err error
+			if leaves, err = tiles.Tile(0, r.Position/tileWidth); err != nil {
+				return err
+			}
+		}
+		if why := c.entry(r); why != "" || at >= len(leaves) || leaves[at] != *c.last {
+			return &Damage{DamagedState, 0, fmt.Sprintf("ledger entry %d: %s", r.Position, orElse(why, "its hash is not the leaf in the tree"))}
+		}
 	}
 	return nil
 }
