@@ -65,7 +65,7 @@ type traces struct {
 	newest     bool // the newest segment was among them
 }
 
-// trace looks for entries in every segment that meta does not exclude.
+// trace looks for entries in every segment.
 func trace(dir folder, m meta, d *DamageError) traces {
 	t := traces{last: m.floor, newest: m.newest.id == 0 && m.sequence > 0}
 	if m.newest.first > 0 {
@@ -79,27 +79,32 @@ func trace(dir folder, m meta, d *DamageError) traces {
 		return t
 	}
 	for _, name := range names {
-		first, ok := parseSegmentName(name)
-		if !ok || m.sequence > 0 && (m.newest.id == 0 || first > m.newest.first) {
-			continue
-		}
-		b := readName(dir, name)
-		h, ok := decodeHeader(b)
-		if !ok && first == m.newest.first {
-			h, ok = header{segmentRef: m.newest}, true // frames can be recognised without it
-		}
-		if !ok || h.first != first {
-			continue
-		}
-		t.newest = t.newest || h.segmentRef == m.newest
-		from := scan{end: headerSize - 8, next: h.first}
-		for f := range from.behind(b, seedOf(h.id)) {
-			if m.cut == 0 || f.index < m.cut {
-				t.last, t.term = max(t.last, f.index), max(t.term, f.term)
-			}
-		}
+		t.look(dir, name, m)
 	}
 	return t
+}
+
+// look adds what a file holds if it is a segment that meta does not exclude.
+func (t *traces) look(dir folder, name string, m meta) {
+	first, ok := parseSegmentName(name)
+	if !ok || m.sequence > 0 && (m.newest.id == 0 || first > m.newest.first) {
+		return
+	}
+	b := readName(dir, name)
+	h, ok := decodeHeader(b)
+	if !ok && first == m.newest.first {
+		h, ok = header{segmentRef: m.newest}, true // frames can be recognised without it
+	}
+	if !ok || h.first != first {
+		return
+	}
+	t.newest = t.newest || h.segmentRef == m.newest
+	from := scan{end: headerSize - 8, next: h.first}
+	for f := range from.behind(b, seedOf(h.id)) {
+		if m.cut == 0 || f.index < m.cut {
+			t.last, t.term = max(t.last, f.index), max(t.term, f.term)
+		}
+	}
 }
 
 // readName returns as much of a file as can be read.
