@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 
@@ -144,17 +143,11 @@ func TestDamagedBooking(t *testing.T) {
 }
 
 func TestAllocationIsVerified(t *testing.T) {
-	units := func(n int64) store.Amount { // of the smallest fraction
-		text := fmt.Sprintf("0.%010d", max(n, -n))
-		if n < 0 {
-			text = "-" + text
-		}
-		a, err := store.ParseAmount(text, 1, store.AmountScale)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return a
+	smallest, err := store.ParseAmount("0.0000000001", 1, store.AmountScale)
+	if err != nil {
+		t.Fatal(err)
 	}
+	units := func(n int64) store.Amount { a, _ := smallest.Share(n, 1); return a }
 	for name, a := range map[string]Allocation{
 		"half and half":  {units(100), units(50), units(50)},
 		"a unit too low": {units(100), units(75), units(24)},
@@ -170,7 +163,7 @@ func TestAllocationIsVerified(t *testing.T) {
 	if err := (Allocation{units(4), units(3), units(1)}).Verify(); err != nil {
 		t.Error(err)
 	}
-	_, err := Allocate(units(1))
+	_, err = Allocate(units(1))
 	podtest.WantKind(t, err, tap.Invalid, "amount")
 }
 
