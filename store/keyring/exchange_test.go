@@ -236,10 +236,16 @@ func TestFetching(t *testing.T) {
 		if s.nodes["n2"].ring.Has(key.ID()) {
 			t.Error("it took the key")
 		}
-		// Nobody has it, a majority says so, and one member hangs.
+	})
+}
+
+// A key is gone when a majority says so; fewer cannot tell.
+func TestFetchingWhatNobodyHas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "n1", "n2", "n3")
 		s.set(s.mute, "n3", true)
 		began := time.Now()
-		_, err = s.nodes["n2"].Fetch(t.Context(), ID{1})
+		_, err := s.nodes["n2"].Fetch(t.Context(), ID{1})
 		wantCode(t, err, tap.NotFound, "erased")
 		if took := time.Since(began); took != fetchGrace {
 			t.Errorf("waited for %v for the one that hangs", took)
@@ -249,7 +255,7 @@ func TestFetching(t *testing.T) {
 		wantCode(t, err, tap.Unavailable, "keyring_quorum")
 
 		// What was found out is not asked again and again, and not believed for ever.
-		before = s.dials.Load()
+		before := s.dials.Load()
 		for range 100 {
 			_, err = s.nodes["n2"].Fetch(t.Context(), ID{1})
 			wantCode(t, err, tap.NotFound, "erased")
@@ -263,82 +269,17 @@ func TestFetching(t *testing.T) {
 		<-time.After(unknownFor)
 		_, err = s.nodes["n2"].Fetch(t.Context(), ID{2})
 		wantCode(t, err, tap.NotFound, "erased")
-		for n := range maxAbsent + 10 {
-			s.nodes["n2"].absent.remember(ID{byte(n), byte(n >> 8), 9}, err, erasedFor)
-		}
-		if n := len(s.nodes["n2"].absent.keys); n > maxAbsent {
-			t.Errorf("%d keys are remembered", n)
-		}
 	})
 }
 
-// raw opens a connection to a member that serves, to say anything on it.
-func (s *site) raw(name string) (net.Conn, <-chan struct{}) {
-	near, far := net.Pipe()
-	done := make(chan struct{})
-	go func() {
-		s.nodes[name].Serve(far)
-		close(done)
-	}()
-	return near, done
-}
-
-func TestServingStrangeRequests(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t, "n1")
-		for name, request := range map[string]struct {
-			kind byte
-			body []byte
-		}{
-			"unknown": {9, nil}, "an answer": {frameSecrets, []byte{0, 0}}, "digest with a body": {frameDigest, []byte{1}},
-			"list without an id": {frameList, nil}, "get without a count": {frameGet, []byte{0}}, "get cut": {frameGet, []byte{0, 1, 2}},
-			"get of too many": {frameGet, appendIDs(nil, make([]ID, maxGet+1))}, "put of nothing": {framePut, []byte{0, 1}},
-			"put of no secret": {framePut, []byte{0, 1, 0, 3, 1, 2, 3}}, "put with a rest": {framePut, append(appendSecrets(nil, []Secret{subjectKey("ana", 0, 1)}), 0)},
-			"put of a bad name": {framePut, appendSecrets(nil, []Secret{{Kind: SubjectKey, Tenant: "MAIN", Subject: "ana", Value: make([]byte, 32)}})},
-		} {
-			conn, done := s.raw("n1")
-			must(t, writeFrame(conn, request.kind, request.body))
-			if kind, _, err := readFrame(conn); err != nil || kind != frameRefused {
-				t.Errorf("%s: answered with %d, %v", name, kind, err)
-			}
-			<-done
-		}
-		if count, _ := s.nodes["n1"].ring.Digest(); count != 0 {
-			t.Error("something was stored")
-		}
-		for _, header := range [][]byte{{0, 0, 0, 0, 1}, {0, 1, 0, 1, 1}, {255, 255, 255, 255, 1}} {
-			conn, done := s.raw("n1")
-			_, err := conn.Write(header)
-			must(t, err)
-			<-done
-		}
-		// Who says nothing is let go, and so is who says half.
-		for _, half := range [][]byte{nil, {0, 0, 0, 17, frameList, 1}} {
-			conn, done := s.raw("n1")
-			began := time.Now()
-			if len(half) > 0 {
-				_, err := conn.Write(half)
-				must(t, err)
-			}
-			<-done
-			if took := time.Since(began); took != idleTimeout {
-				t.Errorf("let go after %v", took)
-			}
-		}
-	})
-}
-
-func TestOnlySoManyAreServed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t, "n1")
-		for range maxServed {
-			conn, _ := s.raw("n1")
-			defer conn.Close()
-		}
-		synctest.Wait()
-		_, done := s.raw("n1")
-		<-done
-	})
+func TestOnlySoMuchIsRememberedAsAbsent(t *testing.T) {
+	n := newSite(t, "n1").nodes["n1"]
+	for k := range maxAbsent + 10 {
+		n.absent.remember(ID{byte(k), byte(k >> 8), 9}, errors.New("erased"), erasedFor)
+	}
+	if kept := len(n.absent.keys); kept > maxAbsent {
+		t.Errorf("%d keys are remembered", kept)
+	}
 }
 
 func TestAMemberThatCannotStore(t *testing.T) {
@@ -349,89 +290,65 @@ func TestAMemberThatCannotStore(t *testing.T) {
 	})
 }
 
+// frame is one message between members.
+type frame struct {
+	kind byte
+	body []byte
+}
+
+// answered is n1 whose only other member gives these answers, whatever it is asked.
+func answered(t *testing.T, answers ...frame) *Exchange {
+	t.Helper()
+	return NewExchange(ExchangeConfig{
+		Ring: openRing(t, t.TempDir()), Self: "n1", Members: func() []string { return []string{"n1", "n2"} },
+		Dial: func(context.Context, string) (net.Conn, error) {
+			near, far := net.Pipe()
+			go func() {
+				defer far.Close()
+				for _, a := range answers {
+					if _, _, err := readFrame(far); err != nil || writeFrame(far, a.kind, a.body) != nil {
+						return
+					}
+				}
+			}()
+			return near, nil
+		},
+	})
+}
+
 // A member that answers nonsense, or something else than it was asked, changes nothing.
 func TestStrangeAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		other := appendSecrets(nil, []Secret{subjectKey("eva", 0, 1)})
-		for name, answers := range map[string][]struct {
-			kind byte
-			body []byte
-		}{
+		state := frame{frameState, appendState(nil, 9, ID{1})}
+		one := frame{frameIDs, appendIDs(nil, []ID{{1}})}
+		for name, answers := range map[string][]frame{
 			"refused":         {{frameRefused, nil}},
 			"no state":        {{frameState, []byte{1}}},
-			"not ascending":   {{frameState, appendState(nil, 9, ID{1})}, {frameIDs, appendIDs(nil, []ID{{2}, {1}})}},
-			"never ending":    {{frameState, appendState(nil, 9, ID{1})}, {frameIDs, appendIDs(nil, []ID{{}})}},
-			"another secret":  {{frameState, appendState(nil, 9, ID{1})}, {frameIDs, appendIDs(nil, []ID{{1}})}, {frameSecrets, other}},
-			"broken secrets":  {{frameState, appendState(nil, 9, ID{1})}, {frameIDs, appendIDs(nil, []ID{{1}})}, {frameSecrets, []byte{0}}},
-			"too many ids":    {{frameState, appendState(nil, 9, ID{1})}, {frameIDs, []byte{255, 255}}},
+			"not ascending":   {state, {frameIDs, appendIDs(nil, []ID{{2}, {1}})}},
+			"never ending":    {state, {frameIDs, appendIDs(nil, []ID{{}})}},
+			"another secret":  {state, one, {frameSecrets, appendSecrets(nil, []Secret{subjectKey("eva", 0, 1)})}},
+			"broken secrets":  {state, one, {frameSecrets, []byte{0}}},
+			"too many ids":    {state, {frameIDs, []byte{255, 255}}},
 			"another's frame": {{frameStored, []byte{0, 1, 1}}},
 		} {
-			r := openRing(t, t.TempDir())
-			e := NewExchange(ExchangeConfig{
-				Ring: r, Self: "n1", Members: func() []string { return []string{"n1", "n2"} },
-				Dial: func(context.Context, string) (net.Conn, error) {
-					near, far := net.Pipe()
-					go func() {
-						defer far.Close()
-						for _, a := range answers {
-							if _, _, err := readFrame(far); err != nil || writeFrame(far, a.kind, a.body) != nil {
-								return
-							}
-						}
-					}()
-					return near, nil
-				},
-			})
+			e := answered(t, answers...)
 			if err := e.syncWith(t.Context(), "n2"); err == nil {
 				t.Errorf("%s: no error", name)
 			}
-			if count, _ := r.Digest(); count != 0 {
+			if count, _ := e.config.Ring.Digest(); count != 0 {
 				t.Errorf("%s: something was stored", name)
-			}
-		}
-		for _, answer := range [][]byte{{}, {0, 1}, {0, 1, 9}, {0, 2, 1}, {1, 1, 1}} {
-			e := NewExchange(ExchangeConfig{
-				Ring: openRing(t, t.TempDir()), Self: "n1", Members: func() []string { return []string{"n1", "n2"} },
-				Dial: func(context.Context, string) (net.Conn, error) {
-					near, far := net.Pipe()
-					go func() {
-						defer far.Close()
-						_, _, _ = readFrame(far)
-						_ = writeFrame(far, frameStored, answer)
-					}()
-					return near, nil
-				},
-			})
-			if err := e.Store(t.Context(), subjectKey("ana", 0, 1)); !tap.IsKind(err, tap.Unavailable) {
-				t.Errorf("%v counts as stored: %v", answer, err)
 			}
 		}
 	})
 }
 
-func FuzzServe(f *testing.F) {
-	s := newSite(f, "n1")
-	key := subjectKey("ana", 0, 1)
-	must(f, s.nodes["n1"].ring.Put(key))
-	id := key.ID()
-	f.Add(framePut, appendSecrets(nil, []Secret{key}))
-	f.Add(frameGet, appendIDs(nil, []ID{id}))
-	f.Add(frameList, id[:])
-	f.Add(frameDigest, []byte{})
-	f.Fuzz(func(t *testing.T, kind byte, body []byte) {
-		if kind == framePut {
-			secrets, err := parseSecrets(body)
-			if err != nil {
-				return
+func TestStrangeReceipts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, receipt := range [][]byte{{}, {0, 1}, {0, 1, 9}, {0, 2, 1}, {1, 1, 1}} {
+			err := answered(t, frame{frameStored, receipt}).Store(t.Context(), subjectKey("ana", 0, 1))
+			if !tap.IsKind(err, tap.Unavailable) {
+				t.Errorf("%v counts as stored: %v", receipt, err)
 			}
-			if again := appendSecrets(nil, secrets); string(again) != string(body) {
-				t.Fatalf("%x was read as %x", body, again)
-			}
-			return
-		}
-		answer, reply := s.nodes["n1"].answer(kind, body)
-		if answer != frameRefused && answer != kind+64 || len(reply) > maxFrame {
-			t.Fatalf("type %d was answered with %d, %d bytes", kind, answer, len(reply))
 		}
 	})
 }
