@@ -168,29 +168,84 @@ func TestWhoMayAsk(t *testing.T) {
 	}
 }
 
-func TestTripleSign(t *testing.T) {
-	o := newOffice(t)
+// asked is an erasure of ana that boss asked for where three have to agree.
+func (o *office) asked() outcome {
+	o.t.Helper()
 	if set, status, err := o.policy(boss, 3); err != nil || status != http.StatusOK || *set.Approvals != 3 {
-		t.Fatalf("%+v %v", set, err)
+		o.t.Fatalf("%+v %v", set, err)
 	}
 	asked, status, err := o.erase(boss, "ana")
 	if err != nil || status != http.StatusAccepted || asked.State != statePending || asked.Needed != 3 || !slices.Equal(asked.ApprovedBy, []string{"boss"}) {
-		t.Fatalf("%+v %v", asked, err)
+		o.t.Fatalf("%+v %v", asked, err)
 	}
-	_, _, err = o.erase(carla, "ana")
+	return asked
+}
+
+// approved has somebody approve a request and checks who counts then.
+func (o *office) approved(as *tap.Principal, id uuid.UUID, state string, by ...string) outcome {
+	o.t.Helper()
+	got, _, err := o.approve(as, id)
+	if err != nil || got.State != state || !slices.Equal(got.ApprovedBy, by) {
+		o.t.Fatalf("%+v %v", got, err)
+	}
+	return got
+}
+
+func TestTripleSign(t *testing.T) {
+	o := newOffice(t)
+	asked := o.asked()
+	_, _, err := o.erase(carla, "ana")
 	podtest.WantKind(t, err, tap.Conflict, "pending")
 	for range 3 { // the same identity counts once
-		if again, _, err := o.approve(boss, asked.ID); err != nil || again.State != statePending || len(again.ApprovedBy) != 1 || again.Receipt != nil {
-			t.Fatalf("%+v %v", again, err)
+		if again := o.approved(boss, asked.ID, statePending, "boss"); again.Receipt != nil {
+			t.Fatalf("%+v", again)
 		}
 	}
-	if second, status, err := o.approve(carla, asked.ID); err != nil || status != http.StatusAccepted || len(second.ApprovedBy) != 2 {
-		t.Fatalf("%+v %v", second, err)
+	for _, who := range []*tap.Principal{ana, audit} {
+		_, _, err = o.approve(who, asked.ID)
+		podtest.WantKind(t, err, tap.Forbidden, "role")
 	}
-	_, _, err = o.approve(ana, asked.ID)
-	podtest.WantKind(t, err, tap.Forbidden, "role")
-	_, _, err = o.approve(audit, asked.ID)
-	podtest.WantKind(t, err, tap.Forbidden, "role")
+	o.approved(carla, asked.ID, statePending, "boss", "carla")
+	if o.generation("ana") != 0 {
+		t.Fatal("erased by two")
+	}
+	if done := o.approved(emma, asked.ID, stateDone, "boss", "carla", "emma"); done.Generation != 1 {
+		t.Fatalf("%+v", done)
+	}
+	// The same approval again, as after a lost connection.
+	again, status, err := o.approve(emma, asked.ID)
+	if err != nil || status != http.StatusOK || again.State != stateDone || again.Receipt != nil || o.generation("ana") != 1 {
+		t.Errorf("%+v %v", again, err)
+	}
+	want := []string{
+		"boss subject.policy ok", "boss subject.erase pending", "carla subject.approve ok",
+		"emma subject.approve ok", "emma subject.erase ok",
+	}
+	if !slices.Equal(o.said(), want) {
+		t.Errorf("the ledger says %v", o.said())
+	}
+}
+
+// A guardian that was revoked meanwhile does not count any more.
+func TestWhoWasRevokedDoesNotCount(t *testing.T) {
+	o := newOffice(t)
+	asked := o.asked()
+	o.approved(carla, asked.ID, statePending, "boss", "carla")
+	o.gone["carla"] = true
+	o.approved(dora, asked.ID, statePending, "boss", "dora")
+	if o.generation("ana") != 0 {
+		t.Fatal("erased by two")
+	}
+	o.approved(emma, asked.ID, stateDone, "boss", "dora", "emma")
+	if want := "emma subject.erase ok"; !slices.Contains(o.said(), want) || o.generation("ana") != 1 {
+		t.Errorf("the ledger says %v", o.said())
+	}
+}
+
+func TestWhatIsShownOfAnErasure(t *testing.T) {
+	o := newOffice(t)
+	asked := o.asked()
+	o.approved(carla, asked.ID, statePending, "boss", "carla")
 	page, _, err := do[listed](o, audit, "GET", "/v1/subjects/erasures", nil)
 	if err != nil || len(page.Pending) != 1 || page.Pending[0].Reason != "asked by letter" || !slices.Equal(page.Pending[0].ApprovedBy, []string{"boss", "carla"}) {
 		t.Fatalf("%+v %v", page, err)
@@ -198,29 +253,7 @@ func TestTripleSign(t *testing.T) {
 	if s, _, err := do[shown](o, ana, "GET", "/v1/subjects/ana/erasure", nil); err != nil || s.Pending != asked.ID.String() || s.KeysHere != nil || s.Generation != 0 {
 		t.Errorf("%+v %v", s, err)
 	}
-	// A guardian that was revoked meanwhile does not count any more.
-	o.gone["carla"] = true
-	if third, _, err := o.approve(dora, asked.ID); err != nil || third.State != statePending || !slices.Equal(third.ApprovedBy, []string{"boss", "dora"}) {
-		t.Fatalf("%+v %v", third, err)
-	}
-	if o.generation("ana") != 0 {
-		t.Fatal("erased by two")
-	}
-	done, status, err := o.approve(emma, asked.ID)
-	if err != nil || status != http.StatusOK || done.State != stateDone || done.Generation != 1 || !slices.Equal(done.ApprovedBy, []string{"boss", "dora", "emma"}) {
-		t.Fatalf("%+v %v", done, err)
-	}
-	// The same approval again, as after a lost connection.
-	if again, _, err := o.approve(emma, asked.ID); err != nil || again.State != stateDone || again.Receipt != nil || o.generation("ana") != 1 {
-		t.Errorf("%+v %v", again, err)
-	}
-	want := []string{
-		"boss subject.policy ok", "boss subject.erase pending", "carla subject.approve ok", "dora subject.approve ok",
-		"emma subject.approve ok", "emma subject.erase ok",
-	}
-	if !slices.Equal(o.said(), want) {
-		t.Errorf("the ledger says %v", o.said())
-	}
+	o.approved(emma, asked.ID, stateDone, "boss", "carla", "emma")
 	page, _, err = do[listed](o, audit, "GET", "/v1/subjects/erasures", nil)
 	if err != nil || len(page.Pending) != 0 || len(page.Erased) != 1 || page.Erased[0].RequestedBy != "boss" || page.Erased[0].Generation != 1 {
 		t.Errorf("%+v %v", page, err)
