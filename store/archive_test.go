@@ -65,82 +65,43 @@ func isArchived(err error, segment uint64, sum [32]byte) bool {
 		e.Details["segment"] == segment && e.Details["sha256"] == hex.EncodeToString(sum[:])
 }
 
-// What is left of an archived segment proves its entries as before, and says
-// where they are.
+// seen is what the ledger says of an entry, whether or not its segment is archived.
+type seen struct {
+	leaf  bookpi.Hash
+	proof []bookpi.Hash
+	tile  []byte
+}
+
+// look finds the entry of a leaf and proves it in the tree of a size.
+func (m *machine) look(size, position uint64, leaf bookpi.Hash) seen {
+	m.t.Helper()
+	found, ok, err := m.Find(leaf)
+	if err != nil || !ok || found != position {
+		m.t.Fatalf("entry %d is found at %d: %v", position, found, err)
+	}
+	return seen{leaf, must(bookpi.InclusionProof(size, position, m)), must(m.TileBytes(0, position/tileWidth, 1))}
+}
+
+// What is left of an archived segment proves its entries as before, also after a
+// start.
 func TestAnArchivedSegmentIsStillProved(t *testing.T) {
 	dir := t.TempDir()
 	m := covered(t, dir)
 	size, root := m.Size()
-	segment, err := m.Segment(0)
-	if err != nil || segment.Archived || segment.First != 0 || segment.Last != segmentEntries-1 {
-		t.Fatalf("%+v %v", segment, err)
-	}
-	copied, described, err := m.OpenSegment(0)
-	if err != nil || described != segment {
-		t.Fatalf("%+v %v", described, err)
-	}
-	raw := must(io.ReadAll(copied))
-	_ = copied.Close()
-	if sha256.Sum256(raw) != segment.SHA256 || int64(len(raw)) != segment.Bytes {
-		t.Fatal("what was copied is not the segment")
-	}
-	type seen struct {
-		proof []bookpi.Hash
-		tile  []byte
-		leaf  bookpi.Hash
-	}
-	positions := []uint64{0, 7, 255, 256, segmentEntries/2 + 3, segmentEntries - 1, segmentEntries, size - 1}
-	look := func(position uint64, leaf bookpi.Hash) seen {
-		t.Helper()
-		found, ok, err := m.Find(leaf)
-		if err != nil || !ok || found != position {
-			t.Fatalf("entry %d is found at %d: %v", position, found, err)
-		}
-		return seen{
-			must(bookpi.InclusionProof(size, position, m)), must(m.TileBytes(0, position/tileWidth, 1)), leaf,
-		}
-	}
 	before := map[uint64]seen{}
-	for _, position := range positions {
+	for _, position := range []uint64{0, 7, 255, 256, segmentEntries/2 + 3, segmentEntries - 1, segmentEntries, size - 1} {
 		r, err := m.Record(position)
 		if err != nil {
 			t.Fatal(err)
 		}
-		before[position] = look(position, bookpi.LeafHash(r.Entry))
+		before[position] = m.look(size, position, bookpi.LeafHash(r.Entry))
 	}
-	entries, _, _ := m.DiskUse()
 	m.archive(0)
-	if exists(m.segments.path(0)) || !exists(m.leavesPath(0)) || !exists(m.segments.path(1)) {
-		t.Fatal("the files are not those of an archived segment")
-	}
 	for range 2 {
-		left, leaves, gone := m.DiskUse()
-		if left+gone != entries || gone != segment.Bytes || leaves != int64(leavesBytes) {
-			t.Fatalf("%d, %d and %d bytes of %d", left, leaves, gone, entries)
-		}
-		if sealed, archived := m.Segments(); sealed != 2 || archived != 1 {
-			t.Fatal(sealed, archived)
-		}
-		for _, position := range positions {
-			now := look(position, before[position].leaf)
-			if !slices.Equal(now.proof, before[position].proof) || !bytes.Equal(now.tile, before[position].tile) {
+		for position, then := range before {
+			if now := m.look(size, position, then.leaf); !slices.Equal(now.proof, then.proof) || !bytes.Equal(now.tile, then.tile) {
 				t.Fatalf("entry %d has another proof", position)
 			}
-			_, err := m.Record(position)
-			if position < segmentEntries && !isArchived(err, 0, segment.SHA256) || position >= segmentEntries && err != nil {
-				t.Fatalf("entry %d: %v", position, err)
-			}
-		}
-		var down []uint64
-		err := m.Records(segmentEntries+2, true, func(r Record) bool { down = append(down, r.Position); return true })
-		if !isArchived(err, 0, segment.SHA256) || !slices.Equal(down, []uint64{segmentEntries + 2, segmentEntries + 1, segmentEntries}) {
-			t.Fatalf("%v %v", down, err)
-		}
-		if _, _, err := m.OpenSegment(0); !isArchived(err, 0, segment.SHA256) {
-			t.Fatal(err)
-		}
-		if now, err := m.Segment(0); err != nil || !now.Archived || now.SHA256 != segment.SHA256 {
-			t.Fatalf("%+v %v", now, err)
 		}
 		if r, err := m.RootAt(size); err != nil || r != root {
 			t.Fatal(err)
@@ -148,12 +109,82 @@ func TestAnArchivedSegmentIsStillProved(t *testing.T) {
 		if report, err := m.Scrub(t.Context(), noPace); err != nil || len(report.Damaged) > 0 || report.Segments != 2 {
 			t.Fatalf("%+v %v", report, err)
 		}
-		if err := m.Close(); err != nil {
-			t.Fatal(err)
-		}
-		m = open(t, dir)
+		m = m.again(dir)
 	}
-	// The file that was copied out is that part of the log, and everything of it.
+}
+
+// again starts the store once more.
+func (m *machine) again(dir string) *machine {
+	m.t.Helper()
+	if err := m.Close(); err != nil {
+		m.t.Fatal(err)
+	}
+	return open(m.t, dir)
+}
+
+// Whoever asks for what an archived segment held is told where that is.
+func TestAnArchivedSegmentIsNamed(t *testing.T) {
+	dir := t.TempDir()
+	m := covered(t, dir)
+	segment, err := m.Segment(0)
+	if err != nil || segment.Archived || segment.First != 0 || segment.Last != segmentEntries-1 {
+		t.Fatalf("%+v %v", segment, err)
+	}
+	entries, _, _ := m.DiskUse()
+	m.archive(0)
+	if exists(m.segments.path(0)) || !exists(m.leavesPath(0)) || !exists(m.segments.path(1)) {
+		t.Fatal("the files are not those of an archived segment")
+	}
+	for range 2 {
+		m.named(segment)
+		left, leaves, gone := m.DiskUse()
+		if left+gone != entries || gone != segment.Bytes || leaves != int64(leavesBytes) {
+			t.Fatalf("%d, %d and %d bytes of %d", left, leaves, gone, entries)
+		}
+		if sealed, archived := m.Segments(); sealed != 2 || archived != 1 {
+			t.Fatal(sealed, archived)
+		}
+		m = m.again(dir)
+	}
+}
+
+// named asks in every way for what the first segment held.
+func (m *machine) named(segment Segment) {
+	m.t.Helper()
+	for _, position := range []uint64{0, 7, segmentEntries - 1} {
+		if _, err := m.Record(position); !isArchived(err, 0, segment.SHA256) {
+			m.t.Fatalf("entry %d: %v", position, err)
+		}
+	}
+	if _, err := m.Record(segmentEntries); err != nil {
+		m.t.Fatal(err)
+	}
+	var down []uint64
+	err := m.Records(segmentEntries+2, true, func(r Record) bool { down = append(down, r.Position); return true })
+	if !isArchived(err, 0, segment.SHA256) || !slices.Equal(down, []uint64{segmentEntries + 2, segmentEntries + 1, segmentEntries}) {
+		m.t.Fatalf("%v %v", down, err)
+	}
+	if _, _, err := m.OpenSegment(0); !isArchived(err, 0, segment.SHA256) {
+		m.t.Fatal(err)
+	}
+	if now, err := m.Segment(0); err != nil || !now.Archived || now.SHA256 != segment.SHA256 {
+		m.t.Fatalf("%+v %v", now, err)
+	}
+}
+
+// The file that was copied out is that part of the log, and everything of it.
+func TestACopiedSegmentIsThatPartOfTheLog(t *testing.T) {
+	m := covered(t, t.TempDir())
+	copied, segment, err := m.OpenSegment(0)
+	if known, err2 := m.Segment(0); err != nil || err2 != nil || segment != known {
+		t.Fatalf("%+v %v %v", segment, err, err2)
+	}
+	raw := must(io.ReadAll(copied))
+	_ = copied.Close()
+	if sha256.Sum256(raw) != segment.SHA256 || int64(len(raw)) != segment.Bytes {
+		t.Fatal("what was copied is not the segment")
+	}
+	m.archive(0)
 	next := uint64(0)
 	read, err := bookpi.ReadSegment(bytes.NewReader(raw), func(position uint64, _, payload []byte) error {
 		if position != next || len(payload) == 0 {
