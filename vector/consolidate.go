@@ -20,9 +20,16 @@ func (x *Index) Consolidate() error {
 		return ErrClosed
 	}
 	gone := x.gone()
-	if !slices.Contains(gone, true) {
+	taken := 0
+	for _, out := range gone {
+		if out {
+			taken++
+		}
+	}
+	if taken == 0 {
 		return nil
 	}
+	left := x.rows - len(x.free) - taken
 	packed, err := x.pack(gone)
 	if err != nil {
 		return err
@@ -33,7 +40,7 @@ func (x *Index) Consolidate() error {
 	x.synchronize()
 
 	if x.coder != nil {
-		x.unlink(gone)
+		x.unlink(gone, left, taken)
 		packed.copyUpper(x, gone)
 	}
 	x.usePacked(packed)
@@ -42,6 +49,9 @@ func (x *Index) Consolidate() error {
 		if out {
 			atomic.StoreUint32(&x.arenas.lives.data[row].born, unborn)
 		}
+	}
+	if taken >= left/muchTaken {
+		x.calibrate()
 	}
 	x.publish()
 	x.synchronize() // nobody holds the number of a dead row any more
@@ -55,6 +65,10 @@ func (x *Index) Consolidate() error {
 	x.renumber()
 	return nil
 }
+
+// muchTaken is the part of the rows that stay, one in so many, from which taking
+// away as many changes the lists of so many nodes that the effort is another.
+const muchTaken = 4
 
 // gone returns, by row, whether it is to be taken away: all dead rows but nodes
 // with living twins.
@@ -86,7 +100,7 @@ func (x *Index) isNode(v *view, row uint32) bool {
 }
 
 // unlink takes rows out of chains and lists of neighbours.
-func (x *Index) unlink(gone []bool) {
+func (x *Index) unlink(gone []bool, left, taken int) {
 	if x.cfg.EfConstruction == Unlinked {
 		return
 	}
@@ -105,13 +119,14 @@ func (x *Index) unlink(gone []bool) {
 		v.shortenChain(node, gone)
 	}
 	v.entry, v.top = x.entry, x.top
+	ef := x.mendingEf(left, taken)
 	for level := x.top; level >= 0; level-- {
 		var orphans []uint32
 		torn := slices.DeleteFunc(slices.Clone(nodes), func(row uint32) bool {
 			return v.levels(row) < level || !v.touches(row, level, gone)
 		})
 		for step := range slices.Chunk(torn, linkStep) {
-			orphans = append(orphans, x.mend(v, step, level, gone)...)
+			orphans = append(orphans, x.mend(v, step, level, gone, ef)...)
 		}
 		for _, row := range orphans {
 			x.linkAgain(v, row, level, nodes)
@@ -137,16 +152,15 @@ func (v *view) touches(row uint32, level int, gone []bool) bool {
 	return slices.ContainsFunc(links[:count], func(link uint32) bool { return gone[link] })
 }
 
-// mend gives nodes with gone neighbours new ones, chosen among those of the gone.
-// The neighbours that stay are kept, all of them: a link may be the last one that
-// leads to its node. It returns the nodes that are left without any.
-func (x *Index) mend(v *view, nodes []uint32, level int, gone []bool) (orphans []uint32) {
+// mend gives nodes with gone neighbours new ones, as if they were stored again:
+// the graph of few rows that is left has other neighbours near each, and those
+// of the gone alone are too few to choose well from. The neighbours that stay are
+// kept, all that there is room for: a link may be the last one that leads to its
+// node. It returns the nodes that are left without any.
+func (x *Index) mend(v *view, nodes []uint32, level int, gone []bool, ef int) (orphans []uint32) {
 	lists := make([][]uint32, len(nodes))
 	x.parallel(v, len(nodes), func(s *scratch, i int) {
-		v.around(s, nodes[i], level, gone)
-		s.query.askRow(v, nodes[i])
-		v.candidates(s, &s.query)
-		lists[i] = slices.Clone(v.chooseMore(s, v.width(level)))
+		lists[i] = v.relink(s, nodes[i], level, gone, ef)
 	})
 	var back pool
 	for i, node := range nodes {
@@ -165,12 +179,44 @@ func (x *Index) mend(v *view, nodes []uint32, level int, gone []bool) (orphans [
 	return orphans
 }
 
-// around gathers in s.chosen the neighbours of a node that stay and in s.rows
-// those that its gone neighbours lead to, through other gone ones if need be.
+// mendingEf returns how many candidates, gone ones among them, a node's new
+// neighbours are chosen from: so many that a quarter of EfConstruction stay. A
+// new node is looked for from afar and needs more to be found at all.
+func (x *Index) mendingEf(left, taken int) int {
+	few := max(x.cfg.M, x.cfg.EfConstruction/4)
+	return min(few+few*taken/max(left, 1), 2*x.cfg.EfConstruction)
+}
+
+// relink returns new neighbours for a node at a level: first some from a walk that
+// starts at it and passes through the gone, then those of its own that stay.
+func (v *view) relink(s *scratch, node uint32, level int, gone []bool, ef int) []uint32 {
+	s.query.askRow(v, node)
+	v.beam(s, &s.query, node, level, ef)
+	s.pool = slices.DeleteFunc(s.pool, func(e uint64) bool {
+		row := uint32(e) >> 1
+		return row == node || gone[row]
+	})
+	if len(s.pool) < 2*v.cfg.M { // nearly all that is near is gone
+		v.around(s, node, level, gone)
+		v.candidates(s, &s.query)
+	}
+	width := v.width(level)
+	to := slices.Clone(v.choose(s, width-width/4)) // the rest is for those that stay and for links back
+	count, links := v.neighbours(node, level)
+	for _, link := range links[:count] {
+		if len(to) < width && !gone[link] && !slices.Contains(to, link) {
+			to = append(to, link)
+		}
+	}
+	return to
+}
+
+// around gathers in s.rows the neighbours of a node that stay and those that its
+// gone ones lead to, through other gone ones if need be.
 func (v *view) around(s *scratch, node uint32, level int, gone []bool) {
 	s.visit()
 	s.visited[node] = s.epoch
-	s.rows, s.chosen, s.queue = s.rows[:0], s.chosen[:0], append(s.queue[:0], node)
+	s.rows, s.queue = s.rows[:0], append(s.queue[:0], node)
 	for i := 0; i < len(s.queue) && len(s.rows) < v.cfg.EfConstruction; i++ {
 		count, links := v.neighbours(s.queue[i], level)
 		for _, row := range links[:count] {
@@ -178,12 +224,9 @@ func (v *view) around(s *scratch, node uint32, level int, gone []bool) {
 				continue
 			}
 			s.visited[row] = s.epoch
-			switch {
-			case gone[row]:
+			if gone[row] {
 				s.queue = append(s.queue, row)
-			case i == 0:
-				s.chosen = append(s.chosen, row)
-			default:
+			} else {
 				s.rows = append(s.rows, row)
 			}
 		}

@@ -74,7 +74,9 @@ func (x *Index) AddBatch(items []Item) error {
 	}
 	x.seq++
 	x.learn()
-	x.calibrate()
+	if x.hasGrown() {
+		x.calibrate()
+	}
 	x.publish()
 	x.renumber()
 	return nil

@@ -9,9 +9,11 @@ import (
 // effort translates a share of the true neighbours into a number of candidates.
 // It is measured on the index itself, because that number differs widely between
 // kinds of data and grows with the rows. The writer measures it each time there
-// are half as many vectors again: queries are made of stored vectors, their true
-// neighbours found by a scan, and the rungs tried from below. Replicas make the
-// same queries and so measure the same.
+// are half as many vectors again, and when a consolidation takes away at least a
+// quarter as many rows as stay, because little of the graph is then as it was:
+// queries are made of stored vectors, their true neighbours found by a scan, and
+// the rungs tried from below. Replicas make the same queries and so measure the
+// same.
 //
 // Every other query is a stored vector that the walk is blind to, as if it were
 // not stored: it lies where vectors lie. The others lie halfway between two stored
@@ -100,9 +102,15 @@ func (e *effort) lastTried(rung int) bool {
 	return rung == len(rungs)-1 || fewMisses*(e.of-e.hits[rung]) <= e.of
 }
 
-// calibrate measures the effort anew if the index has grown enough.
+// hasGrown reports whether there are half as many vectors again as when the effort
+// was measured.
+func (x *Index) hasGrown() bool { return x.live >= int(x.effort.rows)/2*3 }
+
+// calibrate measures the effort. An index that is too small for that has none, one
+// that is too large keeps what it was.
 func (x *Index) calibrate() {
-	if x.top < 0 || x.live < measuredFrom || x.live < int(x.effort.rows)/2*3 {
+	if x.top < 0 || x.live < measuredFrom {
+		x.effort = effort{}
 		return
 	}
 	v := x.view()

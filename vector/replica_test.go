@@ -73,11 +73,11 @@ func digests(t testing.TB, threads int) string {
 
 // wantDigests pins the format and the algorithm: replicas of different releases
 // or processors must not disagree unnoticed.
-const wantDigests = `64d8c69eb07c993b1ebea5492b51f3af1d1e7cdf8f81bbb8e2cc908839f26c07
-5913f25940234475005389da83c1f0677b8b04152e628b82aa3e3daf16fe801e
-a37fdb3eaeb3b3ce9e9a1f1f5d09c7e9c819a96416427a716beb7a2f53e7595e
-efdf5651e64dbb010dcf2a8b205489d8035b74879c3d8ed4d128d2c9fd8044e1
-24e5eb4e9cb51fee799b70c2c004d42e60077a2f4f0de99e80a47044abe6f042
+const wantDigests = `7014c39e6aba696c147afdf26ca851ce02daadf93c04b8b0bdd1830c45615c03
+59a9b7ac24d0d66804318777bed63f5642a40daae12d31064c4188914827a37b
+679eea12b77f23b4fcb86b4f55536e4a1411fbc5c3e9567599a4d4cb314d997f
+8fb78882cc08c579bb9c2d78c7f27af98ebbb352c36cb8a37ffebedd082872fb
+b088c7fa03ed9af3fdc0d09d93f2ba2ea578069c3f690547f6c3160c1eab3e5a
 `
 
 func TestDigestsArePinned(t *testing.T) {
