@@ -4,9 +4,9 @@ import bolt "go.etcd.io/bbolt"
 
 // lookups reads values for Apply. They share a read transaction, because
 // beginning one costs more than reading a value. It belongs to one goroutine,
-// which ends it before it reads the store in any other way: a second
-// transaction beside an open one waits forever once bbolt wants to map the file
-// anew.
+// which ends it before it waits for anything of the store: a flush for which
+// bbolt maps a larger file waits until no transaction is open, and who began one
+// meanwhile waits for that flush, with the store's lock in his hand.
 type lookups struct {
 	store   *Store
 	tx      *bolt.Tx // nil = none is open
@@ -17,7 +17,10 @@ type lookups struct {
 // read is [Store.read].
 func (l *lookups) read(b bucket, key string) (value []byte, err error) {
 	s := l.store
-	s.mu.RLock()
+	if !s.mu.TryRLock() {
+		l.end()
+		s.mu.RLock()
+	}
 	if v, ok := s.unflushedLocked(b, key); ok {
 		s.mu.RUnlock()
 		return v, nil
