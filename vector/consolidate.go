@@ -11,6 +11,10 @@ import (
 // the same place of their logs. It returns ErrFull or ErrClosed, and then has
 // changed nothing that a search can see.
 //
+// It gives every node that lost neighbours new ones, so that recall stays what it
+// is in an index built anew. Up to three quarters of dead rows, that takes less
+// work than building one of what stays.
+//
 // A deleted row whose code a living one shares stays, as the node that the other
 // hangs behind.
 func (x *Index) Consolidate() error {
