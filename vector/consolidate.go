@@ -12,7 +12,7 @@ import (
 // changed nothing that a search can see.
 //
 // It gives every node that lost neighbours new ones, so that recall stays what it
-// is in an index built anew. Up to three quarters of dead rows, that takes less
+// is in an index built anew. Up to one half of dead rows, that takes less
 // work than building one of what stays.
 //
 // A deleted row whose code a living one shares stays, as the node that the other
