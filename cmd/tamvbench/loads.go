@@ -140,7 +140,7 @@ func recorder(session *client.Session, next func() []byte) load.Worker {
 	var record []byte // nil after an answer
 	return func(ctx context.Context) error {
 		if record == nil {
-			id, record = uuid.New(), next()
+			id, record = newID(), next()
 		}
 		err := recordAs(ctx, session, id, record)
 		if !comeBack(err) {
@@ -150,8 +150,12 @@ func recorder(session *client.Session, next func() []byte) load.Worker {
 	}
 }
 
+// newID makes a request id as the appliance's clients do: in order of time, so that
+// the nodes' records of ids lie together.
+func newID() uuid.UUID { return uuid.Must(uuid.NewV7()) }
+
 func recordOnce(ctx context.Context, session *client.Session, record []byte) error {
-	return recordAs(ctx, session, uuid.New(), record)
+	return recordAs(ctx, session, newID(), record)
 }
 
 func recordAs(ctx context.Context, session *client.Session, id uuid.UUID, record []byte) error {
